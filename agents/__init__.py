@@ -1,0 +1,1 @@
+"""Behaviour: prosumers, operators of distribution networks, and the coordinating operator."""

@@ -1,0 +1,243 @@
+"""Who lives in a network: peers drawn from the configuration or read from a table."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from agents.strategies.registry import STRATEGIES
+from configs.schema import Name, NonNegative, Positive, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from configs.schema import Population
+    from grid.network import RadialNetwork
+
+FLEXIBLE_PROFILES = ("own", "own", "heat_pump", "ev")
+"""What a flexible load is, in equal parts: part of the ordinary load (twice), heating, charging."""
+
+
+class PopulationError(ValueError):
+    """Peers that cannot be; the message names file, row and column."""
+
+
+class PeerSpec(Settings):
+    """One peer: its connection, devices and strategy. Ratings of zero mean no such device."""
+
+    peer_id: Name
+    """Name, unique in the run."""
+    bus: int
+    """Bus number of the source data."""
+    load_kw: NonNegative = 0.0
+    """Peak of the must-serve load. [kW]"""
+    load_kvar: float = 0.0
+    """Reactive load at the peak of the reactive profile, flexible load included. [kvar]"""
+    load_profile: str = "G0-A"
+    """Profile of the must-serve and of the reactive load."""
+    flexible_kw: NonNegative = 0.0
+    """Peak of the flexible load. [kW]"""
+    flexible_profile: str = "G0-A"
+    """Profile of the flexible load."""
+    pv_kw: NonNegative = 0.0
+    """Rated PV. [kW]"""
+    pv_profile: str = "PV1"
+    """Profile of the PV plant."""
+    wind_kw: NonNegative = 0.0
+    """Rated wind. [kW]"""
+    wind_profile: str = "WP4"
+    """Profile of the wind plant."""
+    battery_kw: NonNegative = 0.0
+    """Battery power. [kW]"""
+    battery_kwh: NonNegative = 0.0
+    """Battery energy. [kWh]"""
+    dispatchable_kw: NonNegative = 0.0
+    """Rating of the dispatchable unit. [kW]"""
+    dispatchable_eur_per_kwh: Positive = 0.2
+    """Its linear cost; the quadratic one adds a fifth of this at full power. [EUR/kWh]"""
+    strategy: str = Field(default="truthful")
+    """Name of the strategy."""
+    markup: NonNegative = 0.0
+    """Parameter of the ``markup`` strategy. [-]"""
+
+    @property
+    def renewable_kw(self) -> float:
+        """Rated PV and wind. [kW]"""
+        return self.pv_kw + self.wind_kw
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Profile columns the peer needs."""
+        return (
+            f"load_p:{self.load_profile}",
+            f"load_q:{self.load_profile}",
+            f"load_p:{self.flexible_profile}",
+            *((f"pv:{self.pv_profile}",) if self.pv_kw else ()),
+            *((f"wind:{self.wind_profile}",) if self.wind_kw else ()),
+        )
+
+
+class ProfileNames(Settings):
+    """Profiles a draw chooses from, by use."""
+
+    load: tuple[str, ...]
+    heat_pump: tuple[str, ...]
+    ev: tuple[str, ...]
+    pv: tuple[str, ...]
+    wind: tuple[str, ...]
+
+
+def draw_population(
+    network: RadialNetwork,
+    settings: Population,
+    profiles: ProfileNames,
+    rng: np.random.Generator,
+) -> list[PeerSpec]:
+    """Draw one peer for every load bus.
+
+    Parameters
+    ----------
+    network : RadialNetwork
+        The network, its loads scaled.
+    settings : Population
+        Shares and sizes.
+    profiles : ProfileNames
+        What there is to choose from.
+    rng : Generator
+        The stream of this network's population.
+
+    Returns
+    -------
+    list of PeerSpec
+        In the order of the network's buses.
+    """
+    at = np.flatnonzero(network.load_kw > 0)
+    n, load_kw = len(at), network.load_kw[at]
+    peak_kw = load_kw.sum()
+    owner = _choose(rng, n, settings.renewable_owner_share)
+    wind_owner = _part(rng, owner, settings.wind_fraction if settings.wind_fraction > 0 else 0.0)
+    pv_owner = np.setdiff1d(owner, wind_owner)
+    pv_kw, wind_kw = np.zeros(n), np.zeros(n)
+    installed = settings.renewable_to_peak * peak_kw
+    pv_kw[pv_owner] = _sizes(rng, load_kw[pv_owner], installed * (1 - settings.wind_fraction))
+    wind_kw[wind_owner] = _sizes(rng, load_kw[wind_owner], installed * settings.wind_fraction)
+    battery_kw = np.zeros(n)
+    battery_owner = _part(rng, owner, settings.battery_owner_share)
+    battery_kw[battery_owner] = settings.battery_to_renewable * (pv_kw + wind_kw)[battery_owner]
+    unit_kw = np.zeros(n)
+    without_battery = np.setdiff1d(np.arange(n), battery_owner)
+    n_units = min(settings.n_dispatchable, len(without_battery))
+    if n_units:
+        chosen = rng.choice(without_battery, n_units, replace=False)
+        unit_kw[chosen] = settings.dispatchable_to_peak * peak_kw / n_units
+    flexible = _choose(rng, n, settings.flexible_owner_share)
+    share = np.zeros(n)
+    if len(flexible):
+        wanted = settings.flexible_load_share * peak_kw / load_kw[flexible].sum()
+        share[flexible] = min(wanted, 1.0)
+    marked_up = set(_choose(rng, n, settings.markup_share).tolist())
+    peers = []
+    for k in range(n):
+        load_profile = str(rng.choice(profiles.load))
+        kind = str(rng.choice(FLEXIBLE_PROFILES))
+        flexible_profile = (
+            load_profile if kind == "own" else str(rng.choice(getattr(profiles, kind)))
+        )
+        peers.append(
+            PeerSpec(
+                peer_id=f"{network.name}-{network.bus[at[k]]}",
+                bus=int(network.bus[at[k]]),
+                load_kw=float(load_kw[k] * (1 - share[k])),
+                load_kvar=float(network.load_kvar[at[k]]),
+                load_profile=load_profile,
+                flexible_kw=float(load_kw[k] * share[k]),
+                flexible_profile=flexible_profile,
+                pv_kw=float(pv_kw[k]),
+                pv_profile=str(rng.choice(profiles.pv)),
+                wind_kw=float(wind_kw[k]),
+                wind_profile=str(rng.choice(profiles.wind)),
+                battery_kw=float(battery_kw[k]),
+                battery_kwh=float(battery_kw[k] * settings.battery_hours),
+                dispatchable_kw=float(unit_kw[k]),
+                dispatchable_eur_per_kwh=float(rng.uniform(0.18, 0.24)),
+                strategy="markup" if k in marked_up else "truthful",
+                markup=settings.markup if k in marked_up else 0.0,
+            )
+        )
+    return peers
+
+
+def _choose(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
+    """Choose a share of n peers, in ascending order."""
+    return np.sort(rng.permutation(n)[: round(share * n)])
+
+
+def _part(rng: np.random.Generator, owners: np.ndarray, share: float) -> np.ndarray:
+    """Choose a share of some owners, in ascending order."""
+    return owners[_choose(rng, len(owners), share)]
+
+
+def _sizes(rng: np.random.Generator, load_kw: np.ndarray, total_kw: float) -> np.ndarray:
+    """Split an installed power at random, larger where the load is larger."""
+    weight = load_kw * rng.uniform(0.5, 1.5, len(load_kw))
+    return total_kw * weight / weight.sum() if len(weight) else weight
+
+
+def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
+    """Read a peer table: a CSV file with the fields of :class:`PeerSpec` as columns.
+
+    Raises
+    ------
+    PopulationError
+        If the file is missing, a column or value is not allowed, a bus is unknown or a peer
+        stands twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror})"
+        raise PopulationError(msg) from error
+    peers: list[PeerSpec] = []
+    for number, row in enumerate(table, start=2):
+        place = f"{path}, line {number}"
+        try:
+            peer = PeerSpec.model_validate({k: v for k, v in row.items() if v != ""})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            msg = f"{place}, column {where}: {first['msg']} (got {first['input']!r})"
+            raise PopulationError(msg) from error
+        _check(peer, network, {p.peer_id for p in peers}, place)
+        peers.append(peer)
+    if not peers:
+        msg = f"{path}: no peers"
+        raise PopulationError(msg)
+    return peers
+
+
+def _check(peer: PeerSpec, network: RadialNetwork, taken: set[str], place: str) -> None:
+    """Refuse what no single field can tell."""
+    faults: Sequence[tuple[bool, Callable[[], str]]] = (
+        (peer.peer_id in taken, lambda: f"peer {peer.peer_id} stands twice"),
+        (
+            peer.bus not in set(network.bus[1:].tolist()),
+            lambda: f"bus {peer.bus} is not a load bus of network {network.name}",
+        ),
+        (
+            peer.strategy not in STRATEGIES,
+            lambda: f"unknown strategy {peer.strategy!r}; known are {sorted(STRATEGIES)}",
+        ),
+        (
+            (peer.battery_kw > 0) != (peer.battery_kwh > 0),
+            lambda: "battery_kw and battery_kwh must both be positive or both zero",
+        ),
+    )
+    for wrong, message in faults:
+        if wrong:
+            msg = f"{place}: {message()}"
+            raise PopulationError(msg)

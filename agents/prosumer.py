@@ -1,0 +1,359 @@
+"""Prosumers: they forecast, bid, follow their award, and learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mesa
+import numpy as np
+
+from agents.devices import REACTIVE_RATIO, Battery, DispatchableUnit, FlexibleLoad
+from agents.strategies.registry import make_strategy
+from market.bids import (
+    Bid,
+    DispatchableOffer,
+    FlexibleOffer,
+    MeterReading,
+    Rating,
+    RecourseOffer,
+    RenewableOffer,
+    StorageOffer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from agents.population import PeerSpec
+    from agents.strategies.protocol import Observation, Outcome
+    from market.bids import Activation, Award
+
+    Series = NDArray[np.float64]
+
+EFFICIENCY = 0.95
+"""One-way efficiency of a battery with its inverter. [-]"""
+WEAR_EUR_PER_KWH = 0.02
+"""Assumed wear per kWh charged and per kWh discharged. [EUR/kWh]"""
+INITIAL_STATE_OF_CHARGE = 0.5
+QUADRATIC_PART = 0.2
+"""Rise of a dispatchable unit's marginal cost up to full power, over its linear cost. [-]"""
+WILLINGNESS_TO_PAY = 0.6
+"""Discomfort of a dropped kWh, about twice the retail price. [EUR/kWh]"""
+CURTAILABLE_SHARE = 0.3
+DEFERRAL_EUR_PER_KWH_H = 0.004
+BACKLOG_HOURS = 3.0
+"""Largest waiting energy of a flexible load, in hours of its rating. [h]"""
+CAPACITY_EUR_PER_KW_H = 0.002
+"""Truthful price of power kept ready. [EUR/(kW h)]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """A peer's own forecast, or what really came: shape (n_steps,) each. [kW, kvar]"""
+
+    load_kw: Series
+    load_kvar: Series
+    flexible_kw: Series
+    renewable_kw: Series
+
+
+class Prosumer(mesa.Agent):
+    """A peer with devices and a strategy; peers differ by composition, not by class.
+
+    Parameters
+    ----------
+    model : mesa.Model
+        The simulation.
+    spec : PeerSpec
+        Connection, devices and strategy.
+    network : str
+        Name of the network.
+    position : mapping of str to int
+        Position of each profile column in forecast arrays.
+    """
+
+    def __init__(
+        self, model: Any, spec: PeerSpec, network: str, position: Mapping[str, int]
+    ) -> None:
+        super().__init__(model)
+        self.spec = spec
+        self.network = network
+        self.strategy = make_strategy(
+            spec.strategy, {"markup": spec.markup} if spec.strategy == "markup" else {}
+        )
+        self.battery = _battery(spec)
+        self.unit = _unit(spec)
+        self.flexible = _flexible(spec)
+        self._position = [position[column] for column in spec.columns]
+        self._outlook: Outlook | None = None
+
+    @property
+    def peer_id(self) -> str:
+        """Name of the peer."""
+        return self.spec.peer_id
+
+    @property
+    def rating(self) -> Rating:
+        """What the peer registers with its operator."""
+        return registration(self.spec)
+
+    def forecast(self, profiles: Series) -> None:
+        """Scale a forecast of the profiles, (n_steps, n_columns), to the peer's own devices."""
+        self._outlook = self.outlook(profiles)
+
+    def outlook(self, profiles: Series) -> Outlook:
+        """Scale profiles, (n_steps, n_columns), to the peer's devices."""
+        return scale(self.spec, profiles[:, self._position])
+
+    def bid(self, observation: Observation) -> Bid:
+        """Submit what the strategy makes of the truthful bid."""
+        return self.strategy.submit(self.truthful_bid(observation), observation)
+
+    def truthful_bid(self, observation: Observation) -> Bid:
+        """Bid the forecast, true costs, and the supplier's prices as limit prices."""
+        outlook = self._outlook
+        if outlook is None:
+            msg = f"peer {self.peer_id} has to forecast before it bids"
+            raise RuntimeError(msg)
+        worth = float((observation.retail + observation.feed_in).mean()) / 2
+        return Bid(
+            peer_id=self.peer_id,
+            network=self.network,
+            step=observation.step,
+            load_kw=outlook.load_kw,
+            load_kvar=outlook.load_kvar,
+            buy_limit_eur_per_kwh=observation.retail,
+            sell_limit_eur_per_kwh=observation.feed_in,
+            q_max_kvar=self.rating.reactive_kvar,
+            renewable=RenewableOffer(outlook.renewable_kw, 0.0) if self.spec.renewable_kw else None,
+            dispatchable=self.unit
+            and DispatchableOffer(
+                self.unit.power_kw, self.unit.cost_eur_per_kwh, self.unit.cost_eur_per_kw2h
+            ),
+            storage=self.battery and _storage_offer(self.battery, worth),
+            flexible=self.flexible
+            and _flexible_offer(
+                self.flexible, outlook.flexible_kw, float(observation.retail.max())
+            ),
+            recourse=self._recourse_offer(worth),
+        )
+
+    def _recourse_offer(self, worth: float) -> RecourseOffer | None:
+        """Ask for fuel, wear and the worth of stored energy."""
+        asked = []
+        if self.battery is not None:
+            b = self.battery
+            up = b.wear_eur_per_kwh + worth / b.discharge_efficiency
+            asked.append((up, b.wear_eur_per_kwh - worth * b.charge_efficiency))
+        if self.unit is not None:
+            u = self.unit
+            dearest = u.cost_eur_per_kwh + 2 * u.cost_eur_per_kw2h * u.power_kw
+            asked.append((dearest, -u.cost_eur_per_kwh))
+        if not asked:
+            return None
+        up, down = (max(side) for side in zip(*asked, strict=True))
+        return RecourseOffer(up, down, CAPACITY_EUR_PER_KW_H)
+
+    def deviation(self, award: Award, actual: Outlook, k: int) -> tuple[float, float]:
+        """Measure how far reality is off the schedule before any recourse. [kW, kvar]"""
+        outlook = self._outlook
+        if outlook is None:
+            msg = f"peer {self.peer_id} has no forecast to deviate from"
+            raise RuntimeError(msg)
+        renewable = _renewable_output(award, actual, k) - float(award.renewable_kw[k])
+        load = actual.load_kw[0] + actual.flexible_kw[0] - outlook.load_kw[k]
+        load -= outlook.flexible_kw[k]
+        return renewable - float(load), float(outlook.load_kvar[k] - actual.load_kvar[0])
+
+    def follow(
+        self, award: Award, activation: Activation, actual: Outlook, k: int, hours: float
+    ) -> MeterReading:
+        """Follow the award and the call for recourse as far as reality and devices allow.
+
+        A renewable plant keeps its scheduled distance from its forecast, so that its forecast
+        error passes through; it cannot give more than there is or less than nothing.
+
+        Parameters
+        ----------
+        award : Award
+            Schedule of the binding steps.
+        activation : Activation
+            Recourse asked for.
+        actual : Outlook
+            What really came, one step.
+        k : int
+            Binding step that is realised.
+        hours : float
+            Length of the step. [h]
+        """
+        load, baseline = float(actual.load_kw[0]), float(actual.flexible_kw[0])
+        renewable = _renewable_output(award, actual, k)
+        curtailed = deferred = charge = discharge = unit_kw = energy = 0.0
+        if self.flexible is not None:
+            curtailed, deferred = self.flexible.follow(
+                float(award.curtailed_load_kw[k]), float(award.deferred_load_kw[k]), baseline, hours
+            )
+        delivered = 0.0
+        if self.battery is not None:
+            planned = float(award.discharge_kw[k] - award.charge_kw[k])
+            charge, discharge = self.battery.follow(planned + activation.storage_kw, hours)
+            energy = self.battery.energy_kwh
+            delivered += discharge - charge - planned
+        if self.unit is not None:
+            planned = float(award.dispatchable_kw[k])
+            unit_kw = self.unit.follow(planned + activation.dispatchable_kw)
+            delivered += unit_kw - planned
+        served = load + baseline - curtailed - deferred
+        return MeterReading(
+            peer_id=self.peer_id,
+            step=award.step + k,
+            p_kw=renewable + unit_kw + discharge - charge - served,
+            q_kvar=float(award.q_kvar[k]) - float(actual.load_kvar[0]),
+            load_kw=served,
+            renewable_available_kw=float(actual.renewable_kw[0]),
+            renewable_kw=renewable,
+            dispatchable_kw=unit_kw,
+            charge_kw=charge,
+            discharge_kw=discharge,
+            soc_kwh=energy,
+            curtailed_load_kw=curtailed,
+            deferred_load_kw=deferred,
+            backlog_kwh=self.flexible.backlog_kwh if self.flexible is not None else 0.0,
+            recourse_kw=delivered,
+            recourse_asked_kw=activation.storage_kw + activation.dispatchable_kw,
+        )
+
+    def learn(self, outcome: Outcome) -> None:
+        """Hand the outcome of a step to the strategy."""
+        self.strategy.learn(outcome)
+
+
+def _renewable_output(award: Award, actual: Outlook, k: int) -> float:
+    """What a plant feeds in that keeps its scheduled distance from its forecast. [kW]"""
+    available = float(actual.renewable_kw[0])
+    held_back = float(award.forecast_kw[k] - award.renewable_kw[k])
+    return min(max(available - held_back, 0.0), available)
+
+
+def registration(spec: PeerSpec) -> Rating:
+    """Return what a peer registers with its network operator."""
+    inverters = spec.renewable_kw + spec.battery_kw + spec.dispatchable_kw
+    return Rating(
+        renewable_kw=spec.renewable_kw,
+        dispatchable_kw=spec.dispatchable_kw,
+        storage_kw=spec.battery_kw,
+        storage_kwh=spec.battery_kwh,
+        charge_efficiency=EFFICIENCY,
+        discharge_efficiency=EFFICIENCY,
+        flexible_kw=spec.flexible_kw,
+        reactive_kvar=REACTIVE_RATIO * inverters,
+    )
+
+
+def source_maps(spec: PeerSpec) -> list[tuple[str, float, float]]:
+    """Injection per unit of each profile column: (column, kW, kvar)."""
+    out = [
+        (f"load_p:{spec.load_profile}", -spec.load_kw, 0.0),
+        (f"load_q:{spec.load_profile}", 0.0, -spec.load_kvar),
+        (f"load_p:{spec.flexible_profile}", -spec.flexible_kw, 0.0),
+    ]
+    if spec.pv_kw:
+        out.append((f"pv:{spec.pv_profile}", spec.pv_kw, 0.0))
+    if spec.wind_kw:
+        out.append((f"wind:{spec.wind_profile}", spec.wind_kw, 0.0))
+    return out
+
+
+def scale(spec: PeerSpec, profiles: Series) -> Outlook:
+    """Scale the profiles of ``spec.columns``, (n_steps, n), to the peer's devices."""
+    load, load_q, flexible, *generation = profiles.T
+    renewable = np.zeros(len(load))
+    for rating, profile in zip(
+        [kw for kw in (spec.pv_kw, spec.wind_kw) if kw], generation, strict=True
+    ):
+        renewable += rating * profile
+    # Profiles may exceed one by a rounding error; a plant never exceeds its rating.
+    return Outlook(
+        load_kw=spec.load_kw * load,
+        load_kvar=spec.load_kvar * load_q,
+        flexible_kw=np.minimum(spec.flexible_kw * flexible, spec.flexible_kw),
+        renewable_kw=np.minimum(renewable, spec.renewable_kw),
+    )
+
+
+def retail_bid(spec: PeerSpec, network: str, outlook: Outlook, observation: Observation) -> Bid:
+    """Describe what the operator expects of a peer on its retail contract."""
+    return Bid(
+        peer_id=spec.peer_id,
+        network=network,
+        step=observation.step,
+        load_kw=outlook.load_kw + outlook.flexible_kw,
+        load_kvar=outlook.load_kvar,
+        buy_limit_eur_per_kwh=observation.retail,
+        sell_limit_eur_per_kwh=observation.feed_in,
+        q_max_kvar=0.0,
+        renewable=RenewableOffer(outlook.renewable_kw, 0.0) if spec.renewable_kw else None,
+    )
+
+
+def _battery(spec: PeerSpec) -> Battery | None:
+    if not spec.battery_kwh:
+        return None
+    return Battery(
+        power_kw=spec.battery_kw,
+        capacity_kwh=spec.battery_kwh,
+        charge_efficiency=EFFICIENCY,
+        discharge_efficiency=EFFICIENCY,
+        wear_eur_per_kwh=WEAR_EUR_PER_KWH,
+        energy_kwh=INITIAL_STATE_OF_CHARGE * spec.battery_kwh,
+    )
+
+
+def _unit(spec: PeerSpec) -> DispatchableUnit | None:
+    if not spec.dispatchable_kw:
+        return None
+    linear = spec.dispatchable_eur_per_kwh
+    return DispatchableUnit(
+        spec.dispatchable_kw, linear, QUADRATIC_PART * linear / 2 / spec.dispatchable_kw
+    )
+
+
+def _flexible(spec: PeerSpec) -> FlexibleLoad | None:
+    if not spec.flexible_kw:
+        return None
+    return FlexibleLoad(
+        power_kw=spec.flexible_kw,
+        curtailable_share=CURTAILABLE_SHARE,
+        willingness_to_pay_eur_per_kwh=WILLINGNESS_TO_PAY,
+        deferral_eur_per_kwh_h=DEFERRAL_EUR_PER_KWH_H,
+        backlog_max_kwh=BACKLOG_HOURS * spec.flexible_kw,
+    )
+
+
+def _storage_offer(battery: Battery, worth: float) -> StorageOffer:
+    return StorageOffer(
+        charge_max_kw=battery.power_kw,
+        discharge_max_kw=battery.power_kw,
+        energy_min_kwh=0.0,
+        energy_max_kwh=battery.capacity_kwh,
+        energy_kwh=battery.energy_kwh,
+        charge_efficiency=battery.charge_efficiency,
+        discharge_efficiency=battery.discharge_efficiency,
+        wear_eur_per_kwh=battery.wear_eur_per_kwh,
+        end_value_eur_per_kwh=worth * battery.discharge_efficiency,
+    )
+
+
+def _flexible_offer(load: FlexibleLoad, baseline: Series, dearest: float) -> FlexibleOffer:
+    return FlexibleOffer(
+        baseline_kw=np.maximum(baseline, 0.0),
+        curtailable_share=load.curtailable_share,
+        willingness_to_pay_eur_per_kwh=load.willingness_to_pay_eur_per_kwh,
+        served_max_kw=load.power_kw,
+        backlog_kwh=load.backlog_kwh,
+        backlog_max_kwh=load.backlog_max_kwh,
+        deferral_eur_per_kwh_h=load.deferral_eur_per_kwh_h,
+        end_price_eur_per_kwh=dearest,
+    )

@@ -1,0 +1,1 @@
+"""Bidding strategies: one file each, listed in ``registry``."""

@@ -1,0 +1,1 @@
+"""Scenario configurations: the schema, the shipped scenarios, and how they are loaded."""

@@ -1,0 +1,274 @@
+"""The settings of a run: frozen, documented models that refuse unknown keys.
+
+Units stand in the names; powers are in kW, energies in kWh, money in EUR, voltages in p.u.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+MINUTES_PER_DAY = 1440
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Capacitor(Settings):
+    """A fixed shunt capacitor."""
+
+    bus: int
+    """Bus number of the source data."""
+    kvar: Positive
+    """Reactive power injected at 1 p.u. [kvar]"""
+
+
+class Population(Settings):
+    """How the prosumers of one network are drawn; ``peer_table`` replaces the draw."""
+
+    renewable_owner_share: Share = 0.5
+    """Share of the load buses that own PV or wind."""
+    renewable_to_peak: NonNegative = 1.6
+    """Installed PV and wind over the network's peak load. [-]"""
+    wind_fraction: Share = 0.25
+    """Part of the installed renewable power that is wind."""
+    battery_owner_share: Share = 0.5
+    """Share of the renewable owners that own a battery."""
+    battery_to_renewable: NonNegative = 0.4
+    """Battery power over the owner's renewable rating. [-]"""
+    battery_hours: Positive = 2.5
+    """Battery energy over battery power. [h]"""
+    n_dispatchable: int = Field(default=5, ge=0)
+    """Number of dispatchable units in the network."""
+    dispatchable_to_peak: NonNegative = 0.25
+    """Power of all dispatchable units together over the network's peak load. [-]"""
+    flexible_owner_share: Share = 0.25
+    """Share of the load buses with flexible load."""
+    flexible_load_share: Share = 0.15
+    """Flexible part of the network's peak load."""
+    markup_share: Share = 0.0
+    """Share of the peers that use the ``markup`` strategy; the others bid truthfully."""
+    markup: NonNegative = 0.1
+    """Relative mark-up of those peers. [-]"""
+
+
+class Network(Settings):
+    """One distribution network and the peers on it."""
+
+    name: Name
+    """Name in all tables; unique in a run."""
+    source: Literal["builtin", "pandapower", "pandapower_json", "matpower", "simbench", "csv"] = (
+        "builtin"
+    )
+    """Where the network comes from."""
+    case: str
+    """``case85`` or ``case69``; a name in pandapower.networks; a file; a SimBench code; or the
+    CSV file of the buses."""
+    lines: str | None = None
+    """The CSV file of the lines, with ``source: csv``."""
+    source_vm_pu: Annotated[float, Field(ge=0.8, le=1.2)] | None = None
+    """Voltage held at the substation bus; none: the value of the source data. [p.u.]"""
+    load_scale: Positive = 1.0
+    """Factor on the nominal loads of the source data. [-]"""
+    v_min_pu: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
+    """Lower voltage limit of every bus. [p.u.]"""
+    v_max_pu: Annotated[float, Field(gt=1.0, le=1.5)] = 1.05
+    """Upper voltage limit of every bus. [p.u.]"""
+    capacitors: tuple[Capacitor, ...] = ()
+    """Shunt capacitors in addition to those of the source data."""
+    rating_margin: Positive = 1.5
+    """Lines without a rating in the source data, and the substation, are rated at this multiple
+    of their loading at the nominal (unscaled) peak load without capacitors. [-]"""
+    min_rating_a: Positive = 50.0
+    """No line is rated below this current by that rule. [A]"""
+    substation_kva: Positive | None = None
+    """Substation rating; none: by ``rating_margin``. [kVA]"""
+    population: Population = Population()
+    """How peers are drawn."""
+    peer_table: Path | None = None
+    """CSV with one row a peer instead of a draw (columns: see the README)."""
+
+    @model_validator(mode="after")
+    def _lines_go_with_csv(self) -> Network:
+        if (self.source == "csv") != (self.lines is not None):
+            msg = "lines names the CSV file of the lines: needed with source: csv, and only there"
+            raise ValueError(msg)
+        return self
+
+
+class Market(Settings):
+    """The clearing."""
+
+    coordination: Literal["none", "within_network", "across_networks"] = "across_networks"
+    """Who may trade with whom: nobody, peers of one network, all peers."""
+    method: Literal[
+        "deterministic",
+        "gaussian",
+        "moment",
+        "empirical",
+        "wasserstein_cvar",
+        "wasserstein",
+        "wasserstein_joint",
+    ] = "wasserstein_joint"
+    """How the safety factor of the chance constraints is found."""
+    risk_level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Largest joint violation probability per network and step."""
+    radius: NonNegative = 5e-4
+    """Radius of the Wasserstein ball, in standard deviations (Mahalanobis metric). [-]"""
+    horizon_hours: Positive = 24.0
+    """Look-ahead window. [h]"""
+    cadence_steps: int = Field(default=1, ge=1)
+    """Steps that one clearing binds: 1 is rolling, 24 hourly steps a day-ahead market."""
+    max_passes: int = Field(default=6, ge=1, le=50)
+    """Largest number of solve-and-relinearise passes of one clearing."""
+    violation_price_eur_per_pu_h: Positive = 2e6
+    """Price of a constraint that cannot be kept, far above any market price. [EUR/(p.u. h)]"""
+    network_fee_within_eur_per_kwh: NonNegative = 0.07
+    """Fee on energy bought from peers. [EUR/kWh]"""
+    network_fee_across_eur_per_kwh: NonNegative = 0.01
+    """Additional fee on energy bought from peers of another network. [EUR/kWh]"""
+    exchange_limit_kw: Positive | None = None
+    """Largest P2P export or import of a network; none: unlimited. [kW]"""
+
+
+class Prices(Settings):
+    """The supplier's tariff: spot price plus constants; see ``simulation/prices.py``."""
+
+    file: Path | None = None
+    """CSV or Parquet with columns ``time`` and ``spot_eur_per_kwh`` instead of the synthetic
+    spot series."""
+    spot_mean_eur_per_kwh: NonNegative = 0.029
+    """Mean of the synthetic spot price. [EUR/kWh]"""
+    spot_daily_amplitude_eur_per_kwh: NonNegative = 0.010
+    """Amplitude of its daily shape. [EUR/kWh]"""
+    spot_weekend_discount_eur_per_kwh: NonNegative = 0.006
+    """How much lower it is at weekends. [EUR/kWh]"""
+    spot_noise_eur_per_kwh: NonNegative = 0.004
+    """Standard deviation of its seeded autoregressive noise. [EUR/kWh]"""
+    retail_adder_eur_per_kwh: NonNegative = 0.225
+    """Supplier's selling price above spot: levies, taxes, network charge, margin. [EUR/kWh]"""
+    feed_in_eur_per_kwh: NonNegative = 0.11
+    """Supplier's buying price for renewable and other injections. [EUR/kWh]"""
+    loss_adder_eur_per_kwh: NonNegative = 0.01
+    """Price of network losses above spot. [EUR/kWh]"""
+    imbalance_buy_factor: Annotated[float, Field(ge=1.0)] = 1.15
+    """Imbalance price of a shortage over the supplier's selling price. [-]"""
+    imbalance_sell_factor: Share = 0.5
+    """Imbalance price of a surplus over the supplier's buying price. [-]"""
+
+    @model_validator(mode="after")
+    def _selling_is_dearer_than_buying(self) -> Prices:
+        if self.file is None and self.retail_adder_eur_per_kwh < self.feed_in_eur_per_kwh:
+            msg = (
+                f"retail_adder_eur_per_kwh {self.retail_adder_eur_per_kwh} must be at least "
+                f"feed_in_eur_per_kwh {self.feed_in_eur_per_kwh}: otherwise buying in order to "
+                "sell would pay without limit"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class Profiles(Settings):
+    """Load and renewable profiles."""
+
+    file: Path | None = None
+    """CSV or Parquet with a ``time`` column (UTC) and one column per profile instead of the
+    bundled SimBench extract."""
+
+
+class Forecast(Settings):
+    """Forecasts and the error samples the ambiguity sets are built from."""
+
+    file: Path | None = None
+    """CSV or Parquet with a ``time`` column (UTC) and profile columns: a forecast series known in
+    advance that replaces the built-in forecaster for these columns."""
+    climatology_days: int = Field(default=28, ge=1, le=180)
+    """Past days behind the climatology. [d]"""
+    persistence_hours: Positive = 6.0
+    """Time constant with which the present departure from the climatology fades. [h]"""
+    sample_days: int = Field(default=60, ge=2, le=366)
+    """Trailing window of the error samples. [d]"""
+    sample_hours: int = Field(default=1, ge=0, le=12)
+    """Samples come from target hours within plus or minus this of the hour of day. [h]"""
+
+
+class ScenarioConfig(Settings):
+    """Everything that defines a run."""
+
+    name: Name = "default"
+    """Name of the scenario."""
+    start: dt.date = dt.date(2016, 6, 1)
+    """First day, at 00:00 UTC."""
+    days: int = Field(default=30, ge=1, le=3660)
+    """Length of the run. [d]"""
+    step_minutes: int = Field(default=60, ge=5, le=240)
+    """Time step; a divisor of a day. [min]"""
+    seed: int = Field(default=1, ge=0)
+    """Seed of every random stream of the run."""
+    networks: tuple[Network, ...] = Field(min_length=1)
+    """The distribution networks."""
+    market: Market = Market()
+    """The clearing."""
+    prices: Prices = Prices()
+    """The supplier's tariff."""
+    profiles: Profiles = Profiles()
+    """Load and renewable profiles."""
+    forecast: Forecast = Forecast()
+    """Forecasts and error samples."""
+
+    @field_validator("step_minutes")
+    @classmethod
+    def _divides_a_day(cls, minutes: int) -> int:
+        if MINUTES_PER_DAY % minutes:
+            msg = f"{minutes} must divide a day ({MINUTES_PER_DAY} min)"
+            raise ValueError(msg)
+        return minutes
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> ScenarioConfig:
+        names = [network.name for network in self.networks]
+        if len(set(names)) < len(names):
+            msg = f"network names must be unique, got {names}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _window_covers_the_binding_steps(self) -> ScenarioConfig:
+        if self.market.cadence_steps > self.n_window_steps:
+            msg = (
+                f"market.cadence_steps {self.market.cadence_steps} must not exceed the window of "
+                f"{self.n_window_steps} steps (market.horizon_hours)"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def step_hours(self) -> float:
+        """Length of a step. [h]"""
+        return self.step_minutes / 60
+
+    @property
+    def steps_per_day(self) -> int:
+        """Steps in a day."""
+        return MINUTES_PER_DAY // self.step_minutes
+
+    @property
+    def n_window_steps(self) -> int:
+        """Steps in the look-ahead window, at least one."""
+        return max(1, round(self.market.horizon_hours * 60 / self.step_minutes))
+
+    @property
+    def n_steps(self) -> int:
+        """Steps in the run."""
+        return self.days * self.steps_per_day

@@ -1,0 +1,1 @@
+"""Physics: radial networks, their sensitivities, and AC power flow."""

@@ -1,0 +1,121 @@
+"""The constrained quantities of a network: every voltage, line current and the substation.
+
+Each is a row ``value <= limit`` in per unit: bus voltages against their upper limits, their
+negatives against the lower limits, line currents over their ratings, and the substation's
+apparent power over its rating. The row order is fixed by :class:`LimitRows`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grid.units import S_BASE_KVA
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from grid.network import RadialNetwork
+    from grid.sensitivity import OperatingPoint
+
+OVER_VOLTAGE = "over_voltage"
+UNDER_VOLTAGE = "under_voltage"
+OVER_CURRENT = "over_current"
+SUBSTATION_OVERLOAD = "substation_overload"
+
+_FLAT = 1e-9
+"""Below this a current or apparent power has no direction to differentiate. [p.u.]"""
+
+
+@dataclass(frozen=True, eq=False)
+class LimitRows:
+    """Layout of the constraint rows of one network.
+
+    Attributes
+    ----------
+    network : RadialNetwork
+        The network.
+    kind : ndarray of str, shape (n_rows,)
+        Kind of violation when the row exceeds its limit.
+    element : ndarray of int, shape (n_rows,)
+        Bus number (voltages), line position (currents) or source bus (substation).
+    limit : ndarray, shape (n_rows,)
+        Upper limit of the row's value. [p.u.]
+    parent : ndarray of int, shape (n_rows,)
+        Row of the same kind one bus closer to the source; -1 where there is none.
+    """
+
+    network: RadialNetwork
+    kind: NDArray[np.str_]
+    element: NDArray[np.int64]
+    limit: NDArray[np.float64]
+    parent: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, network: RadialNetwork) -> LimitRows:
+        """Lay out the rows of a network."""
+        m = network.n_lines
+        # Bus k + 1 and branch k stand at place k of their block, so one tree serves all three.
+        up = np.where(network.parent > 0, network.parent - 1, -1)
+        blocks = [np.where(up >= 0, up + k * m, -1) for k in range(3)]
+        return cls(
+            network=network,
+            kind=np.repeat(
+                [OVER_VOLTAGE, UNDER_VOLTAGE, OVER_CURRENT, SUBSTATION_OVERLOAD], [m, m, m, 1]
+            ),
+            element=np.concatenate([network.bus[1:]] * 2 + [np.arange(m), network.bus[:1]]),
+            limit=np.concatenate([network.v_max_pu[1:], -network.v_min_pu[1:], np.ones(m + 1)]),
+            parent=np.concatenate([*blocks, [-1]]),
+        )
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.limit)
+
+    def value(self, point: OperatingPoint) -> NDArray[np.float64]:
+        """Evaluate the rows at AC operating points, shape (n_steps, n_rows). [p.u.]"""
+        vm = point.vm_pu[:, 1:]
+        loading = np.abs(point.line_current) / self.network.max_i_pu
+        substation = np.abs(point.source_power)[:, None] * S_BASE_KVA / self.network.substation_kva
+        return np.hstack([vm, -vm, loading, substation])
+
+    def sensitivities(
+        self, point: OperatingPoint, step: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Differentiate the rows at one step.
+
+        Returns
+        -------
+        d_p, d_q : ndarray, shape (n_rows, n_buses - 1)
+            Change of each row per injection at each bus. [p.u./kW, p.u./kvar]
+        """
+        d_p, d_q = (self._chain(point, step, d) for d in point.voltage_derivatives(step))
+        return d_p, d_q
+
+    def _chain(
+        self, point: OperatingPoint, step: int, d_voltage: NDArray[np.complex128]
+    ) -> NDArray[np.float64]:
+        """Carry a change of the voltages through to the rows."""
+        network = self.network
+        v = point.voltage[step]
+        d_vm = _magnitude_change(v[1:], d_voltage)
+        feeding = np.vstack([np.zeros(d_voltage.shape[1]), d_voltage])[network.parent]
+        d_current = (feeding - d_voltage) / network.z_pu[:, None]
+        i = point.line_current[step]
+        d_loading = _magnitude_change(i, d_current) / network.max_i_pu[:, None]
+        d_source = v[0] * np.conj(d_current[network.parent == 0].sum(axis=0))
+        d_substation = _magnitude_change(point.source_power[step : step + 1], d_source[None, :])
+        scale = S_BASE_KVA / network.substation_kva
+        return np.vstack([d_vm, -d_vm, d_loading, d_substation * scale])
+
+
+def _magnitude_change(
+    value: NDArray[np.complex128], change: NDArray[np.complex128]
+) -> NDArray[np.float64]:
+    """Differentiate the magnitudes of complex values given the values' derivatives (rows)."""
+    size = np.abs(value)
+    direction = np.where(size > _FLAT, np.conj(value) / np.maximum(size, _FLAT), 0.0)
+    return (direction[:, None] * change).real

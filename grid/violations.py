@@ -1,0 +1,92 @@
+"""Violations of grid limits in the AC replay, and what caused them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from grid.limits import LimitRows
+
+    Array = NDArray[np.float64]
+
+TOLERANCE_PU = 1e-6
+"""A limit counts as violated when it is exceeded by more than this. [p.u.]"""
+
+POWER_FLOW_FAILURE = "power_flow_failure"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One limit that one network violated in one step."""
+
+    element: int
+    """Bus number, line position, or source bus."""
+    kind: str
+    value: float
+    """Voltage [p.u.], or loading over rating [-]."""
+    limit: float
+    excess: float
+    cause: str
+
+
+def find_violations(
+    rows: LimitRows,
+    actual: Array,
+    promised: Array,
+    delivered: Array,
+    *,
+    fallback: bool,
+) -> list[Violation]:
+    """List the limits that the AC replay exceeds, each with its cause.
+
+    The cause is ``fallback`` when the step was not cleared regularly; ``tail`` when the linear
+    model violates the limit too at the realised errors, as it may with the promised
+    probability; ``recourse`` when it does so only because devices delivered less recourse than
+    asked; else ``linearisation``.
+
+    Parameters
+    ----------
+    rows : LimitRows
+        The constrained quantities.
+    actual : ndarray, shape (n_rows,)
+        Their values in the AC replay. [p.u.]
+    promised : ndarray, shape (n_rows,)
+        Values of the linear model at the realised errors and the full recourse policy. [p.u.]
+    delivered : ndarray, shape (n_rows,)
+        Values of the linear model at the realised injections. [p.u.]
+    fallback : bool
+        Whether the step's clearing was degraded.
+    """
+    out = []
+    for r in np.flatnonzero(actual > rows.limit + TOLERANCE_PU):
+        if fallback:
+            cause = "fallback"
+        elif promised[r] > rows.limit[r] + TOLERANCE_PU:
+            cause = "tail"
+        elif delivered[r] > rows.limit[r] + TOLERANCE_PU:
+            cause = "recourse"
+        else:
+            cause = "linearisation"
+        sign = -1.0 if rows.kind[r] == "under_voltage" else 1.0
+        out.append(
+            Violation(
+                element=int(rows.element[r]),
+                kind=str(rows.kind[r]),
+                value=sign * float(actual[r]),
+                limit=sign * float(rows.limit[r]),
+                excess=float(actual[r] - rows.limit[r]),
+                cause=cause,
+            )
+        )
+    return out
+
+
+def power_flow_failure(source_bus: int) -> Violation:
+    """Return the violation that stands for a replay without a solution."""
+    nan = float("nan")
+    return Violation(source_bus, POWER_FLOW_FAILURE, nan, nan, nan, "power_flow")

@@ -1,0 +1,1 @@
+"""Market mathematics: clearing under uncertainty, prices and settlement."""

@@ -1,0 +1,104 @@
+"""Total operational cost of the window, by component; the same components as ``costs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cvxpy as cp
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from market.parameters import Parameters
+    from market.roster import Roster
+    from market.variables import Variables
+
+
+def _column_sums(matrix: cp.Expression) -> cp.Expression:
+    return cp.sum(matrix, axis=0)
+
+
+def upstream_energy(v: Variables, p: Parameters) -> cp.Expression:
+    """Energy bought from and sold to the supplier at its prices.
+
+    The purchases of peers without devices stand in ``constant_cost``.
+    """
+    purchases = cp.sum(v.imports, axis=1) - cp.sum(v.bought, axis=1)
+    sales = cp.sum(v.exports, axis=1) - cp.sum(v.sold, axis=1)
+    return p.retail @ purchases - p.feed_in @ sales
+
+
+def bid_premiums(v: Variables, p: Parameters) -> cp.Expression:
+    """What limit prices ask beyond the supplier's prices: nothing for truthful peers."""
+    premium = cp.sum(cp.multiply(p.buy_premium, v.bought) + cp.multiply(p.sell_premium, v.sold))
+    return premium + p.renewable_price @ _column_sums(v.renewable)
+
+
+def dispatchable_fuel(v: Variables, p: Parameters) -> cp.Expression:
+    """Linear and quadratic cost of dispatchable units."""
+    root = np.ones((v.dispatchable.shape[0], 1)) @ cp.reshape(
+        p.dispatchable_cost_root, (1, p.dispatchable_cost_root.size), order="C"
+    )
+    linear = p.dispatchable_cost @ _column_sums(v.dispatchable)
+    return linear + cp.sum_squares(cp.multiply(root, v.dispatchable))
+
+
+def storage_wear(v: Variables, p: Parameters) -> cp.Expression:
+    """Wear per kWh charged and discharged."""
+    return p.wear @ _column_sums(v.charge + v.discharge)
+
+
+def stored_value(v: Variables, p: Parameters, roster: Roster) -> cp.Expression:
+    """Worth of the energy left in the batteries, at the window's end (a gain)."""
+    return -p.end_value @ v.energy[-1] / roster.step_hours
+
+
+def flexible_discomfort(v: Variables, p: Parameters, roster: Roster) -> cp.Expression:
+    """Discomfort of dropped and of waiting load, and what is still owed at the end."""
+    dropped = p.willingness_to_pay @ _column_sums(v.curtailed)
+    waiting = p.deferral_price @ _column_sums(v.backlog)
+    return dropped + waiting + p.backlog_end_price @ v.backlog[-1] / roster.step_hours
+
+
+def network_fees(v: Variables, fee_within: float, fee_across: float) -> cp.Expression:
+    """Fees on purchases from peers, more when they come from another network."""
+    return fee_within * cp.sum(v.bought) + fee_across * cp.sum(v.exchange_in)
+
+
+def losses(v: Variables, p: Parameters, controlled_kw: cp.Expression) -> cp.Expression:
+    """Losses at the loss price, to first order around the operating point.
+
+    The part due to fixed injections stands in ``constant_cost``.
+    """
+    return cp.sum(cp.multiply(p.loss_price_p, controlled_kw)) + cp.sum(
+        cp.multiply(p.loss_price_q, v.reactive)
+    )
+
+
+def reactive_damping(v: Variables, damping: NDArray[np.float64]) -> cp.Expression:
+    """Quadratic part that makes the linearised losses an upper bound round their centre.
+
+    The linear part of the square stands in ``loss_price_q``.
+    """
+    weight = np.sqrt(damping)[None, :] * np.ones((v.reactive.shape[0], 1))
+    return cp.sum_squares(cp.multiply(weight, v.reactive))
+
+
+def recourse_capacity(v: Variables, p: Parameters) -> cp.Expression:
+    """Payment for power kept ready."""
+    return cp.sum(cp.multiply(p.capacity_cost, v.alpha))
+
+
+def worst_case_second_stage(v: Variables, p: Parameters) -> cp.Expression:
+    r"""Largest expected second-stage cost over the Wasserstein ball.
+
+    The cost is convex and piecewise linear in the scalar error, so its worst case over a type-1
+    ball is the sample mean plus radius times standard deviation times the largest absolute
+    slope (Mohajerin Esfahani and Kuhn, Math. Program. 171, 2018, doi:10.1007/s10107-017-1172-1).
+    """
+    return cp.sum(
+        cp.multiply(p.expected_surplus_kw, v.surplus_cost)
+        + cp.multiply(p.expected_shortage_kw, v.shortage_cost)
+        + cp.multiply(p.transport_kw, v.steepest_cost)
+    )

@@ -1,0 +1,109 @@
+"""The only caller of the conic solver: every status becomes a solution or a named error."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import clarabel
+import numpy as np
+from scipy import sparse
+
+from market.errors import SolverFailedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ConicProblem:
+    """Minimise ``x'Px/2 + c'x`` subject to ``b - Ax`` in a product of cones.
+
+    The rows stand in the order zero cone, nonnegative cone, then ``cones``.
+    """
+
+    quadratic: sparse.csc_array
+    linear: NDArray[np.float64]
+    matrix: sparse.csc_array
+    offset: NDArray[np.float64]
+    n_zero: int
+    n_nonnegative: int
+    second_order: tuple[int, ...] = ()
+    """Dimensions of second-order cones behind the linear rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConicSolution:
+    """Primal and dual solution."""
+
+    x: NDArray[np.float64]
+    z: NDArray[np.float64]
+    objective: float
+    status: str
+    iterations: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Settings of one attempt; later ones are looser."""
+
+    name: str
+    tolerance: float
+    max_iterations: int
+    accepts: frozenset[str]
+
+
+ATTEMPTS = (
+    Attempt("tight", 1e-8, 100, frozenset({"Solved"})),
+    Attempt("loose", 1e-6, 300, frozenset({"Solved", "AlmostSolved"})),
+)
+
+
+def solve(problem: ConicProblem) -> ConicSolution:
+    """Solve a conic problem, trying again with looser settings where the first attempt fails.
+
+    Raises
+    ------
+    SolverFailedError
+        If no attempt gives a usable solution; the message lists each attempt's outcome.
+    """
+    outcomes = []
+    for attempt in ATTEMPTS:
+        try:
+            solution = _attempt(problem, attempt)
+        except Exception as error:  # noqa: BLE001 - the solver may panic with any exception type
+            outcomes.append(f"{attempt.name}: {type(error).__name__} {error}")
+            continue
+        if solution.status in attempt.accepts and np.isfinite(solution.x).all():
+            if outcomes:
+                log.warning("solver succeeded only on a retry (%s)", "; ".join(outcomes))
+            return solution
+        outcomes.append(f"{attempt.name}: {solution.status}")
+    raise SolverFailedError("; ".join(outcomes))
+
+
+def _attempt(problem: ConicProblem, attempt: Attempt) -> ConicSolution:
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = attempt.tolerance
+    settings.max_iter = attempt.max_iterations
+    cones: list[Any] = [
+        clarabel.ZeroConeT(problem.n_zero),
+        clarabel.NonnegativeConeT(problem.n_nonnegative),
+        *(clarabel.SecondOrderConeT(n) for n in problem.second_order),
+    ]
+    result = clarabel.DefaultSolver(
+        problem.quadratic, problem.linear, problem.matrix, problem.offset, cones, settings
+    ).solve()
+    return ConicSolution(
+        x=np.array(result.x),
+        z=np.array(result.z),
+        objective=result.obj_val,
+        status=str(result.status),
+        iterations=result.iterations,
+        seconds=result.solve_time,
+    )

@@ -1,0 +1,1 @@
+"""Orchestration: the co-simulation model, its data, its records and its commands."""

@@ -1,0 +1,377 @@
+"""The co-simulation: one step is one line of the method."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import mesa
+import numpy as np
+
+from agents.dn_operator import DnOperator
+from agents.dso import Dso
+from agents.prosumer import CAPACITY_EUR_PER_KW_H, Prosumer, retail_bid
+from agents.strategies.protocol import Observation, Outcome
+from grid.replay import AcReplay, PowerFlowError
+from grid.violations import find_violations, power_flow_failure
+from market.book import TariffWindow
+from market.clearing import CERTIFICATE_TOLERANCE
+from market.costs import DeviceCosts, Flows, StepPrices, operational_cost
+from market.matching import merit_order
+from market.pricing import mid_market_rate
+from market.recourse import network_errors
+from market.settlement import Recourse, settle
+from simulation.kpis import RunTotals
+from simulation.records import Cleared, Realised, Replayed, Settled, StepRecord
+from simulation.streams import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agents.prosumer import Outlook
+    from configs.schema import ScenarioConfig
+    from grid.replay import ReplayResult
+    from grid.violations import Violation
+    from market.bids import Award, Bid, MeterReading
+    from market.book import BidBook
+    from market.clearing import ClearingResult
+    from simulation.setup import World
+    from simulation.tables import StepTables
+
+    Array = NDArray[np.float64]
+
+
+class CoSimulation(mesa.Model):
+    """Prosumers, network operators and the DSO, step by step.
+
+    Parameters
+    ----------
+    config : ScenarioConfig
+        The scenario.
+    world : World
+        What :func:`simulation.setup.build_world` makes of it.
+    tables : StepTables
+        Takes the records of every step.
+    """
+
+    def __init__(self, config: ScenarioConfig, world: World, tables: StepTables) -> None:
+        super().__init__(rng=stream(config.seed, "model"))
+        self.config = config
+        self.world = world
+        self.tables = tables
+        self.roster = world.roster
+        self.now = 0
+        self.totals = RunTotals(self.roster.network)
+        self.seconds = {"solver": 0.0, "ac": 0.0}
+        position = {column: k for k, column in enumerate(world.profiles.columns)}
+        self.prosumers = [
+            Prosumer(self, spec, network.name, position)
+            for network, group in zip(world.networks, world.peers, strict=True)
+            for spec in group
+        ]
+        self.operators = [
+            DnOperator(self, network, group, position)
+            for network, group in zip(world.networks, world.peers, strict=True)
+        ]
+        self.dso = Dso(self, self.roster, config.market, self.operators)
+        self._replays = [AcReplay(network) for network in world.networks]
+        self._costs = _true_costs(self.prosumers, self.roster.recourse)
+        self._cleared: Cleared | None = None
+
+    def step(self) -> None:
+        """Advance one time step."""
+        if self.now % self.config.market.cadence_steps == 0:
+            forecast = self._forecast()
+            bids = self._bid()
+            accepted, rejected = self._validate(bids)
+            book, result = self._clear(accepted, rejected, forecast)
+            awards = self.dso.awards(book, result, self.now, self.config.market.cadence_steps)
+            self._cleared = Cleared(self.now, bids, rejected, book, result, awards)
+        assert self._cleared is not None
+        realised = self._realise(self._cleared)
+        replayed = self._replay(self._cleared, realised)
+        settled = self._settle(self._cleared, realised, replayed)
+        record = StepRecord(self.now, self._cleared, realised, replayed, settled)
+        self._learn(record)
+        self._record(record)
+        self.now += 1
+
+    # Forecast, bid, validate, clear ----------------------------------------------------------
+
+    def _forecast(self) -> Array:
+        """Every peer scales the forecast of the profiles; operators learn the past errors."""
+        row, archive = self.world.first_row + self.now, self.world.archive
+        forecast = archive.forecast(row)
+        errors = tuple(archive.error_samples(row, lead) for lead in range(self.roster.n_steps))
+        for prosumer in self.prosumers:
+            prosumer.forecast(forecast)
+        for operator in self.operators:
+            operator.open_window(self.now, errors)
+        return forecast
+
+    def _bid(self) -> list[Bid]:
+        """Every peer submits its bid."""
+        observation = self._observation()
+        return [prosumer.bid(observation) for prosumer in self.prosumers]
+
+    def _observation(self) -> Observation:
+        window = slice(self.now, self.now + self.roster.n_steps)
+        tariff = self.world.tariff
+        return Observation(self.now, tariff.retail[window], tariff.feed_in[window])
+
+    def _validate(self, bids: list[Bid]) -> tuple[dict[str, Bid], dict[str, str]]:
+        """Every operator checks the bids of its own network."""
+        accepted: dict[str, Bid] = {}
+        rejected: dict[str, str] = {}
+        for operator in self.operators:
+            own = [
+                bid
+                for bid, prosumer in zip(bids, self.prosumers, strict=True)
+                if prosumer.network == operator.network
+            ]
+            good, bad = operator.validate(own, self.now, self.roster.n_steps)
+            accepted |= good
+            rejected |= bad
+        self.totals.rejected_bids += len(rejected)
+        return accepted, rejected
+
+    def _clear(
+        self, accepted: dict[str, Bid], rejected: dict[str, str], forecast: Array
+    ) -> tuple[BidBook, ClearingResult]:
+        """The DSO clears; peers without a valid bid stay on their retail contracts."""
+        observation = self._observation()
+        retail = {
+            p.peer_id: retail_bid(p.spec, p.network, p.outlook(forecast), observation)
+            for p in self.prosumers
+            if p.peer_id not in accepted
+        }
+        ac_before = self._ac_seconds()
+        book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window())
+        self.seconds["solver"] += result.solver_s
+        self.seconds["ac"] += self._ac_seconds() - ac_before
+        self._count_clearing(result)
+        return book, result
+
+    def _ac_seconds(self) -> float:
+        return sum(operator.ac_seconds for operator in self.operators)
+
+    def _tariff_window(self) -> TariffWindow:
+        window = slice(self.now, self.now + self.roster.n_steps)
+        tariff = self.world.tariff
+        return TariffWindow(
+            retail=tariff.retail[window],
+            feed_in=tariff.feed_in[window],
+            loss=tariff.loss[window],
+            imbalance_buy=tariff.imbalance_buy[window],
+            imbalance_sell=tariff.imbalance_sell[window],
+        )
+
+    def _count_clearing(self, result: ClearingResult) -> None:
+        totals = self.totals
+        totals.clearings += 1
+        totals.passes += result.n_passes
+        allowed = self.config.market.risk_level + CERTIFICATE_TOLERANCE
+        for audits in result.audits:
+            totals.uncertified += sum(audit.certificate > allowed for audit in audits)
+            totals.certificates += [audit.certificate for audit in audits if audit.binding]
+        if result.fallback:
+            totals.fallbacks[result.fallback] = totals.fallbacks.get(result.fallback, 0) + 1
+
+    # Realise, replay, settle -----------------------------------------------------------------
+
+    def _realise(self, cleared: Cleared) -> Realised:
+        """Load and renewable power are revealed; the DSO activates; devices follow."""
+        k = self.now - cleared.step
+        row = (self.world.first_row + self.now) % len(self.world.profiles.values)
+        actual_profiles = self.world.profiles.values[row : row + 1]
+        actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
+        deviations = np.array(
+            [
+                p.deviation(award, outlook, k)
+                for p, award, outlook in zip(self.prosumers, cleared.awards, actual, strict=True)
+            ]
+        )
+        omega = network_errors(deviations[:, 0], self.roster)
+        activations, asked = self.dso.activate(cleared.result, self.now, k, omega)
+        readings = [
+            p.follow(award, activation, outlook, k, self.roster.step_hours)
+            for p, award, activation, outlook in zip(
+                self.prosumers, cleared.awards, activations, actual, strict=True
+            )
+        ]
+        return Realised(readings, deviations[:, 0], deviations[:, 1], asked)
+
+    def _replay(self, cleared: Cleared, realised: Realised) -> Replayed:
+        """Run the AC power flow of every network and look for violations."""
+        k = self.now - cleared.step
+        p_kw, q_kvar = realised.column("p_kw"), realised.column("q_kvar")
+        p_policy = cleared.result.schedule.p_kw[k] + realised.error_kw
+        np.add.at(p_policy, self.roster.recourse, realised.asked_kw)
+        replays: list[ReplayResult | None] = []
+        promised: list[Array] = []
+        violations: list[list[Violation]] = []
+        for d, operator in enumerate(self.operators):
+            members = self.roster.members(d)
+            offer = cleared.result.offers[d]
+
+            def linear(p: Array, offer=offer, members=members) -> Array:  # type: ignore[no-untyped-def]
+                return (
+                    offer.value[k]
+                    + offer.d_p[k] @ (p[members] - offer.p_kw[k])
+                    + offer.d_q[k] @ (q_kvar[members] - offer.q_kvar[k])
+                )
+
+            replay = self._power_flow(d, p_kw[members], q_kvar[members])
+            replays.append(replay)
+            promised.append(linear(p_policy))
+            if replay is None:
+                violations.append([power_flow_failure(int(operator.grid.bus[0]))])
+            else:
+                violations.append(
+                    find_violations(
+                        operator.rows,
+                        _row_values(replay, operator.grid.substation_kva),
+                        promised[d],
+                        linear(p_kw),
+                        fallback=bool(cleared.result.fallback),
+                    )
+                )
+        return Replayed(tuple(replays), tuple(promised), tuple(map(tuple, violations)))
+
+    def _power_flow(self, network: int, p_kw: Array, q_kvar: Array) -> ReplayResult | None:
+        """Replay one network; None where the power flow has no solution."""
+        operator = self.operators[network]
+        p_bus = np.concatenate([[0.0], operator.bus_injections(p_kw)])
+        q_bus = np.concatenate([[0.0], operator.bus_injections(q_kvar)])
+        start = time.perf_counter()
+        try:
+            return self._replays[network].run(p_bus, q_bus)
+        except PowerFlowError:
+            return None
+        finally:
+            self.seconds["ac"] += time.perf_counter() - start
+
+    def _settle(self, cleared: Cleared, realised: Realised, replayed: Replayed) -> Settled:
+        """Compute the step's cost, match the trades and settle all accounts."""
+        k, roster, book = self.now - cleared.step, self.roster, cleared.book
+        schedule, prices = cleared.result.schedule, self._prices()
+        flows = self._flows(cleared, realised, replayed)
+        sell_limit, buy_limit = book.sell_limit[k], book.buy_limit[k]
+        trades = merit_order(schedule.sold[k], schedule.bought[k], sell_limit, buy_limit, roster)
+        trade_price = mid_market_rate(trades, sell_limit, buy_limit, prices)
+        ledger = settle(
+            flows,
+            trades,
+            trade_price,
+            Recourse(self._delivered(cleared, realised), book.recourse_up, book.recourse_down),
+            realised.column("p_kw") - schedule.p_kw[k] - realised.column("recourse_kw"),
+            prices,
+            self._costs,
+            roster,
+        )
+        costs = operational_cost(flows, prices, self._costs, roster)
+        return Settled(flows, costs, trades, trade_price, prices, ledger)
+
+    def _prices(self) -> StepPrices:
+        tariff, market = self.world.tariff, self.config.market
+        return StepPrices(
+            retail=float(tariff.retail[self.now]),
+            feed_in=float(tariff.feed_in[self.now]),
+            loss=float(tariff.loss[self.now]),
+            imbalance_buy=float(tariff.imbalance_buy[self.now]),
+            imbalance_sell=float(tariff.imbalance_sell[self.now]),
+            fee_within=market.network_fee_within_eur_per_kwh,
+            fee_across=market.network_fee_across_eur_per_kwh,
+        )
+
+    def _flows(self, cleared: Cleared, realised: Realised, replayed: Replayed) -> Flows:
+        """Scheduled trades are firm; devices, losses and deviations are what happened."""
+        k, roster, result = self.now - cleared.step, self.roster, cleared.result
+        s = result.schedule
+        reserve = result.second.reserve_kw[k, roster.network_of[roster.recourse]] * s.alpha[k]
+        losses = [
+            float("nan") if replay is None else replay.losses_kw for replay in replayed.replays
+        ]
+        scheduled = np.array([offer.loss_kw[k] for offer in result.offers])
+        return Flows(
+            supplier_buy_kw=s.imports[k] - s.bought[k],
+            supplier_sell_kw=s.exports[k] - s.sold[k],
+            bought_kw=s.bought[k],
+            received_kw=-s.exchange[k],
+            dispatchable_kw=realised.column("dispatchable_kw")[roster.dispatchable],
+            charge_kw=realised.column("charge_kw")[roster.storage],
+            discharge_kw=realised.column("discharge_kw")[roster.storage],
+            curtailed_kw=realised.column("curtailed_load_kw")[roster.flexible],
+            backlog_kwh=realised.column("backlog_kwh")[roster.flexible],
+            reserve_kw=reserve,
+            # A replay without a solution has no losses; the scheduled ones stand in.
+            loss_kw=np.where(np.isnan(losses), scheduled, losses),
+            deviation_kw=network_errors(realised.column("p_kw") - s.p_kw[k], roster),
+        )
+
+    def _delivered(self, cleared: Cleared, realised: Realised) -> Array:
+        """Recourse every device delivered, (n_recourse,). [kW]"""
+        k, roster, s = self.now - cleared.step, self.roster, cleared.result.schedule
+        net = realised.column("discharge_kw") - realised.column("charge_kw")
+        storage = net[roster.storage] - (s.discharge - s.charge)[k]
+        unit = realised.column("dispatchable_kw")[roster.dispatchable] - s.dispatchable[k]
+        return np.concatenate([storage, unit])
+
+    # Learn and record ------------------------------------------------------------------------
+
+    def _learn(self, record: StepRecord) -> None:
+        """Tell every strategy what the step brought."""
+        received: dict[str, float] = {}
+        for (account, _), amount in record.settled.ledger.entries.items():
+            received[account] = received.get(account, 0.0) + amount
+        s, hours = record.cleared.result.schedule, self.roster.step_hours
+        for place, prosumer in enumerate(self.prosumers):
+            prosumer.learn(
+                Outcome(
+                    step=self.now,
+                    bought_kwh=hours * float(s.bought[record.k, place]),
+                    sold_kwh=hours * float(s.sold[record.k, place]),
+                    payment_eur=received.get(prosumer.peer_id, 0.0),
+                )
+            )
+
+    def _record(self, record: StepRecord) -> None:
+        """Write the tables and add to the key figures."""
+        self.tables.write_step(record)
+        totals, hours = self.totals, self.roster.step_hours
+        totals.add_costs({name: float(eur.sum()) for name, eur in record.settled.costs.items()})
+        energy = hours * record.settled.trades.power_kw
+        totals.within_kwh += float(energy[~record.settled.trades.across].sum())
+        totals.across_kwh += float(energy[record.settled.trades.across].sum())
+        available = record.realised.column("renewable_available_kw").sum()
+        used = record.realised.column("renewable_kw").sum()
+        totals.renewable_available_kwh += hours * float(available)
+        totals.curtailed_kwh += hours * float(available - used)
+        totals.load_kwh += hours * float(record.realised.column("load_kw").sum())
+        for d, network in enumerate(self.roster.network):
+            found = record.replayed.violations[d]
+            audit = record.cleared.result.audits[d][record.k]
+            totals.add_replay(network, violated=bool(found), binding=audit.binding)
+            totals.add_causes(violation.cause for violation in found)
+
+
+def _row_values(replay: ReplayResult, substation_kva: float) -> Array:
+    """Constrained quantities of an AC replay, in the order of the limit rows. [p.u.]"""
+    vm = replay.vm_pu[1:]
+    apparent = np.hypot(replay.p_source_kw, replay.q_source_kvar) / substation_kva
+    return np.concatenate([vm, -vm, replay.loading_percent / 100, [apparent]])
+
+
+def _true_costs(prosumers: list[Prosumer], recourse: NDArray[np.intp]) -> DeviceCosts:
+    """Gather what the devices really cost, in the roster's order of each kind."""
+    units = [p.unit for p in prosumers if p.unit is not None]
+    batteries = [p.battery for p in prosumers if p.battery is not None]
+    loads = [p.flexible for p in prosumers if p.flexible is not None]
+    return DeviceCosts(
+        dispatchable=np.array([unit.cost_eur_per_kwh for unit in units]),
+        dispatchable_quadratic=np.array([unit.cost_eur_per_kw2h for unit in units]),
+        wear=np.array([battery.wear_eur_per_kwh for battery in batteries]),
+        willingness_to_pay=np.array([load.willingness_to_pay_eur_per_kwh for load in loads]),
+        deferral=np.array([load.deferral_eur_per_kwh_h for load in loads]),
+        capacity=np.array([CAPACITY_EUR_PER_KW_H for _ in recourse]),
+    )

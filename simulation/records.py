@@ -1,0 +1,91 @@
+"""What one step leaves behind: the pieces the tables are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from grid.replay import ReplayResult
+    from grid.violations import Violation
+    from market.bids import Award, Bid, MeterReading
+    from market.book import BidBook
+    from market.clearing import ClearingResult
+    from market.costs import Flows, StepPrices
+    from market.matching import Trades
+    from market.settlement import Ledger
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Cleared:
+    """A clearing and what was told to whom; it binds ``cadence_steps`` steps."""
+
+    step: int
+    bids: list[Bid]
+    rejected: dict[str, str]
+    book: BidBook
+    result: ClearingResult
+    awards: list[Award]
+
+
+@dataclass(frozen=True, eq=False)
+class Realised:
+    """What really happened in one step, per peer in the roster's order."""
+
+    readings: list[MeterReading]
+    error_kw: Array
+    """Deviation from the schedule before recourse, (n_peers,). [kW]"""
+    error_kvar: Array
+    asked_kw: Array
+    """Recourse asked of every recourse device, (n_recourse,). [kW]"""
+
+    def column(self, name: str) -> Array:
+        """One quantity of all readings, (n_peers,)."""
+        return np.array([getattr(reading, name) for reading in self.readings])
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """The AC replay of one step, by network."""
+
+    replays: tuple[ReplayResult | None, ...]
+    """None where the power flow has no solution."""
+    promised: tuple[Array, ...]
+    """Limit rows of the linear model at the realised errors and the full recourse. [p.u.]"""
+    violations: tuple[tuple[Violation, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Cost, trades and payments of one step."""
+
+    flows: Flows
+    costs: dict[str, Array]
+    """By component and network. [EUR]"""
+    trades: Trades
+    trade_price: Array
+    """Energy price of every trade. [EUR/kWh]"""
+    prices: StepPrices
+    ledger: Ledger
+
+
+@dataclass(frozen=True, eq=False)
+class StepRecord:
+    """All of one step."""
+
+    step: int
+    cleared: Cleared
+    realised: Realised
+    replayed: Replayed
+    settled: Settled
+
+    @property
+    def k(self) -> int:
+        """Place of the step among those that the clearing binds."""
+        return self.step - self.cleared.step

@@ -1,0 +1,157 @@
+"""``python -m simulation.run``: one run from a scenario to a folder of tables."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from configs.schema import ScenarioConfig
+
+# The libraries behind a run take seconds to import; --help and a wrong option must not wait.
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation.run",
+        description="Simulate a peer-to-peer energy market on distribution networks.",
+    )
+    parser.add_argument("--days", type=int, help="length of the run [d]")
+    parser.add_argument(
+        "--config", default="default", help="shipped scenario or YAML file (default: %(default)s)"
+    )
+    parser.add_argument("--start", help="first day, YYYY-MM-DD, 00:00 UTC")
+    parser.add_argument("--seed", type=int, help="seed of all random streams")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="override any setting, e.g. market.risk_level=0.1 (repeatable)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="new or empty folder of the run (default: results/<scenario>-<time>)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a scenario; 0 when done, 2 for input that cannot be used."""
+    options = parse(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from configs.loading import load  # noqa: PLC0415
+
+    overrides = list(options.overrides)
+    overrides += [f"days={options.days}"] if options.days is not None else []
+    overrides += [f"start={options.start}"] if options.start is not None else []
+    overrides += [f"seed={options.seed}"] if options.seed is not None else []
+    try:
+        config = load(options.config, overrides)
+        run(config, options.output, quiet=options.quiet)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = True) -> Path:
+    """Run a scenario and return the folder of its results.
+
+    Parameters
+    ----------
+    config : ScenarioConfig
+        The scenario.
+    output : Path, optional
+        New or empty folder; by default one under ``results`` named after scenario and time.
+    quiet : bool
+        Print neither progress nor summary.
+
+    Raises
+    ------
+    ValueError
+        If the input cannot be used; nothing has been written then.
+    OSError
+        If the folder cannot be written.
+    """
+    from simulation.manifest import Manifest  # noqa: PLC0415
+    from simulation.model import CoSimulation  # noqa: PLC0415
+    from simulation.recorder import Recorder  # noqa: PLC0415
+    from simulation.setup import build_world  # noqa: PLC0415
+    from simulation.summary import summarise, write_summary  # noqa: PLC0415
+    from simulation.tables import StepTables  # noqa: PLC0415
+
+    start = time.perf_counter()
+    world = build_world(config)
+    folder = _new_folder(config, output)
+    manifest = Manifest(folder, config, world)
+    manifest.write("running")
+    recorder = Recorder(folder)
+    tables = StepTables(recorder, config, world)
+    tables.write_networks()
+    status = "failed"
+    try:
+        model = CoSimulation(config, world, tables)
+        _advance(model, config, quiet=quiet)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        recorder.close()
+        manifest.write(status)
+    summary = summarise(model, time.perf_counter() - start)
+    text = write_summary(folder, summary)
+    if not quiet:
+        sys.stdout.write(text)
+    return folder
+
+
+def _advance(model: object, config: ScenarioConfig, *, quiet: bool) -> None:
+    """Step through the run, with a progress bar in days."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from simulation.model import CoSimulation  # noqa: PLC0415
+
+    assert isinstance(model, CoSimulation)
+    per_step = 1 / config.steps_per_day
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} d [{elapsed}<{remaining}{postfix}]"
+    with tqdm(
+        total=config.days, desc=config.name, disable=quiet, bar_format=layout, mininterval=0.5
+    ) as bar:
+        for step in range(config.n_steps):
+            model.step()
+            bar.set_postfix_str(
+                f"cost {model.totals.total_cost_eur:,.0f} EUR, "
+                f"violated steps {model.totals.violated_steps}",
+                refresh=False,
+            )
+            # The sum of the steps' shares would miss the whole by a rounding error.
+            bar.update((step + 1) * per_step - bar.n)
+
+
+def _new_folder(config: ScenarioConfig, output: Path | None) -> Path:
+    """Make the folder of the run; a folder with anything in it is refused."""
+    if output is None:
+        now = dt.datetime.now(tz=dt.UTC)
+        output = Path("results") / f"{config.name}-{now:%Y%m%dT%H%M%S%f}"
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        msg = f"--output {output}: exists already and is not an empty folder"
+        raise ValueError(msg)
+    output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""From a configuration to the world of a run: networks, peers, profiles, forecasts, prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from agents.forecasting import ForecastArchive
+from agents.population import PopulationError, ProfileNames, draw_population, read_population
+from agents.prosumer import registration
+from grid.cases import build_network
+from market.roster import Roster
+from simulation.prices import make_tariff
+from simulation.profiles import load_known_forecasts, load_profiles, require
+from simulation.streams import stream
+
+if TYPE_CHECKING:
+    from agents.population import PeerSpec
+    from configs.schema import ScenarioConfig
+    from grid.network import RadialNetwork
+    from simulation.prices import Tariff
+    from simulation.profiles import ProfileSet
+
+IMPLAUSIBLE_WIND = ("WP1", "WP2", "WP9")
+"""SimBench wind profiles with half the year's hours at full load: not onshore plants."""
+HEAT_PUMPS = ("Air_", "Soil_")
+CHARGERS = ("HLS_",)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Everything a run starts from.
+
+    Attributes
+    ----------
+    networks : tuple of RadialNetwork
+        The networks.
+    peers : tuple of tuple of PeerSpec
+        The peers of each network.
+    roster : Roster
+        All peers in one order.
+    profiles : ProfileSet
+        The profile columns in use.
+    archive : ForecastArchive
+        Forecasts and past errors; steps count from the first row of the profiles.
+    tariff : Tariff
+        Prices of the run and its look-ahead.
+    first_row : int
+        Row of the profiles at which the run starts.
+    """
+
+    networks: tuple[RadialNetwork, ...]
+    peers: tuple[tuple[PeerSpec, ...], ...]
+    roster: Roster
+    profiles: ProfileSet
+    archive: ForecastArchive
+    tariff: Tariff
+    first_row: int
+
+
+def build_world(config: ScenarioConfig) -> World:
+    """Build the world of a run; every fault of the input is found here, before anything is run.
+
+    Raises
+    ------
+    ValueError
+        If networks, peers, profiles, forecasts or prices cannot be used; the message names the
+        place, the value and what is allowed.
+    """
+    profiles = load_profiles(config.profiles, config.step_minutes)
+    require(profiles, config.start, config.days)
+    networks = tuple(build_network(settings) for settings in config.networks)
+    peers = _peers(config, networks, profiles)
+    used = sorted({column for group in peers for peer in group for column in peer.columns})
+    profiles = profiles.select(used)
+    archive = ForecastArchive(
+        profiles.values,
+        profiles.kinds,
+        profiles.day_class,
+        steps_per_day=config.steps_per_day,
+        n_leads=config.n_window_steps,
+        settings=config.forecast,
+        known=load_known_forecasts(config.forecast, profiles),
+    )
+    times = pd.date_range(
+        pd.Timestamp(config.start, tz="UTC"),
+        periods=config.n_steps + config.n_window_steps,
+        freq=pd.Timedelta(minutes=config.step_minutes),
+    )
+    return World(
+        networks=networks,
+        peers=peers,
+        roster=_roster(config, peers),
+        profiles=profiles,
+        archive=archive,
+        tariff=make_tariff(config.prices, times, stream(config.seed, "prices")),
+        first_row=profiles.row_of(config.start),
+    )
+
+
+def _peers(
+    config: ScenarioConfig, networks: tuple[RadialNetwork, ...], profiles: ProfileSet
+) -> tuple[tuple[PeerSpec, ...], ...]:
+    """Draw or read the peers of every network."""
+    out: list[tuple[PeerSpec, ...]] = []
+    taken: set[str] = set()
+    for settings, network in zip(config.networks, networks, strict=True):
+        if settings.peer_table is not None:
+            peers = read_population(settings.peer_table, network)
+        else:
+            peers = draw_population(
+                network,
+                settings.population,
+                _profile_names(profiles),
+                stream(config.seed, "population", network.name),
+            )
+        for peer in peers:
+            _check_peer(peer, network.name, taken, profiles)
+            taken.add(peer.peer_id)
+        out.append(tuple(peers))
+    return tuple(out)
+
+
+def _check_peer(peer: PeerSpec, network: str, taken: set[str], profiles: ProfileSet) -> None:
+    """Refuse a peer without a profile, or with the name of another."""
+    if peer.peer_id in taken:
+        msg = f"network {network}: peer {peer.peer_id} stands in another network too"
+        raise PopulationError(msg)
+    for column in peer.columns:
+        if column not in profiles.columns:
+            prefix = column.partition(":")[0]
+            msg = (
+                f"network {network}, peer {peer.peer_id}: no profile {column}; there are "
+                f"{', '.join(profiles.names(prefix)) or 'none of this kind'}"
+            )
+            raise PopulationError(msg)
+
+
+def _profile_names(profiles: ProfileSet) -> ProfileNames:
+    """Sort the profiles by what a draw uses them for; without chargers or heat pumps, any load."""
+
+    loads = tuple(name for name in profiles.names("load_p") if name in profiles.names("load_q"))
+    special = HEAT_PUMPS + CHARGERS
+    ordinary = tuple(name for name in loads if not name.startswith(special)) or loads
+    wind = profiles.names("wind")
+    return ProfileNames(
+        load=ordinary,
+        heat_pump=tuple(name for name in loads if name.startswith(HEAT_PUMPS)) or ordinary,
+        ev=tuple(name for name in loads if name.startswith(CHARGERS)) or ordinary,
+        pv=profiles.names("pv"),
+        wind=tuple(name for name in wind if name not in IMPLAUSIBLE_WIND) or wind,
+    )
+
+
+def _roster(config: ScenarioConfig, peers: tuple[tuple[PeerSpec, ...], ...]) -> Roster:
+    """Put all peers in one order, network by network."""
+    everyone = [peer for group in peers for peer in group]
+    return Roster(
+        peer_id=tuple(peer.peer_id for peer in everyone),
+        network=tuple(settings.name for settings in config.networks),
+        network_of=np.repeat(np.arange(len(peers)), [len(group) for group in peers]),
+        rating=tuple(registration(peer) for peer in everyone),
+        n_steps=config.n_window_steps,
+        step_hours=config.step_hours,
+    )

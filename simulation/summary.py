@@ -1,0 +1,127 @@
+"""The closing summary of a run, for people and as ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulation.model import CoSimulation
+
+
+def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
+    """Gather the key figures of a finished run.
+
+    Parameters
+    ----------
+    model : CoSimulation
+        The run.
+    wall_s : float
+        Seconds from start to end.
+    """
+    totals, market = model.totals, model.config.market
+    certificates = np.array(totals.certificates)
+    solver, ac = model.seconds["solver"], model.seconds["ac"]
+    stored = sum(p.battery.energy_kwh for p in model.prosumers if p.battery is not None)
+    at_start = sum(rating.storage_kwh for rating in model.roster.rating) / 2
+    return {
+        "scenario": model.config.name,
+        "days": model.config.days,
+        "n_steps": model.now,
+        "n_peers": model.roster.n_peers,
+        "method": market.method,
+        "coordination": market.coordination,
+        "total_operational_cost_eur": totals.total_cost_eur,
+        "costs_by_component_eur": totals.costs_eur,
+        "energy_traded_within_kwh": totals.within_kwh,
+        "energy_traded_across_kwh": totals.across_kwh,
+        "load_kwh": totals.load_kwh,
+        "renewable_available_kwh": totals.renewable_available_kwh,
+        "renewable_curtailed_kwh": totals.curtailed_kwh,
+        "stored_energy_change_kwh": stored - at_start,
+        "promised_violation_probability": market.risk_level,
+        "certificate_where_binding": {
+            "n": len(certificates),
+            "median": float(np.median(certificates)) if len(certificates) else None,
+            "min": float(certificates.min()) if len(certificates) else None,
+            "max": float(certificates.max()) if len(certificates) else None,
+        },
+        "delivered_violation": totals.delivered(),
+        "violations_by_cause": totals.causes,
+        "clearings": totals.clearings,
+        "solves": totals.passes,
+        "uncertified_clearings": totals.uncertified,
+        "fallback_clearings": sum(totals.fallbacks.values()),
+        "fallbacks": totals.fallbacks,
+        "rejected_bids": totals.rejected_bids,
+        "seconds": {"solver": solver, "ac": ac, "other": wall_s - solver - ac, "total": wall_s},
+    }
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> str:
+    """Write ``summary.json`` and return the summary as text."""
+    path = folder / "summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return as_text(summary, folder)
+
+
+def as_text(summary: dict[str, Any], folder: Path) -> str:
+    """Format a summary for the terminal."""
+    s, seconds = summary, summary["seconds"]
+    lines = [
+        "",
+        f"{s['scenario']}: {s['days']} d, {s['n_steps']} steps, {s['n_peers']} peers, "
+        f"{s['coordination']}, {s['method']}",
+        f"total operational cost  {s['total_operational_cost_eur']:>14,.2f} EUR",
+    ]
+    lines += [
+        f"  {name:<22}{amount:>14,.2f} EUR" for name, amount in s["costs_by_component_eur"].items()
+    ]
+    lines += [
+        f"traded between peers    {s['energy_traded_within_kwh']:>14,.0f} kWh within, "
+        f"{s['energy_traded_across_kwh']:,.0f} kWh across networks",
+        f"promised violation probability <= {s['promised_violation_probability']:.1%} "
+        "per network and step; delivered in AC:",
+    ]
+    for scope, of_scope in s["delivered_violation"].items():
+        for network, tally in of_scope.items():
+            lines.append(f"  {scope:<8}{network:<16}{_rate(tally)}")
+    certificate = s["certificate_where_binding"]
+    if certificate["n"]:
+        lines.append(
+            f"certificates where binding: median {certificate['median']:.2%}, "
+            f"{certificate['min']:.2%} to {certificate['max']:.2%} of {certificate['n']}"
+        )
+    if s["violations_by_cause"]:
+        causes = ", ".join(f"{name} {n}" for name, n in sorted(s["violations_by_cause"].items()))
+        lines.append(f"single violations by cause: {causes}")
+    lines += [
+        f"clearings {s['clearings']} ({s['solves']} solves), uncertified network-steps "
+        f"{s['uncertified_clearings']}, fallbacks {s['fallback_clearings']}, rejected bids "
+        f"{s['rejected_bids']}",
+        f"seconds: solver {seconds['solver']:.1f}, AC power flow {seconds['ac']:.1f}, "
+        f"everything else {seconds['other']:.1f}",
+        f"results in {folder}",
+        "",
+    ]
+    if s["fallback_clearings"] or s["uncertified_clearings"]:
+        lines.insert(
+            1,
+            f"WARNING: {s['fallback_clearings']} fallback clearings {s['fallbacks'] or ''}, "
+            f"{s['uncertified_clearings']} network-steps without certificate",
+        )
+    return "\n".join(lines)
+
+
+def _rate(tally: dict[str, Any]) -> str:
+    """Format a violation rate with its interval and count."""
+    if not tally["steps"]:
+        return "no steps"
+    return (
+        f"{tally['rate']:7.2%}  [{tally['ci_low']:.2%}, {tally['ci_high']:.2%}]  "
+        f"{tally['events']} of {tally['steps']} network-steps"
+    )

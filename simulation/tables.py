@@ -1,0 +1,295 @@
+"""From the record of a step to rows of the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agents.prosumer import registration
+from market.settlement import trade_fees
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
+
+    from configs.schema import ScenarioConfig
+    from market.bids import Bid
+    from simulation.recorder import Recorder
+    from simulation.records import StepRecord
+    from simulation.setup import World
+
+
+class StepTables:
+    """Writes what stands still once, and the record of every step.
+
+    Parameters
+    ----------
+    recorder : Recorder
+        Takes the rows.
+    config : ScenarioConfig
+        The scenario.
+    world : World
+        Networks, peers and times.
+    """
+
+    def __init__(self, recorder: Recorder, config: ScenarioConfig, world: World) -> None:
+        self.recorder = recorder
+        self.config = config
+        self.world = world
+        self._start = world.profiles.times[world.first_row].to_pydatetime()
+        self._step = world.profiles.times[1].to_pydatetime() - world.profiles.times[0]
+
+    def write_networks(self) -> None:
+        """Write buses, lines and peers."""
+        for network, peers in zip(self.world.networks, self.world.peers, strict=True):
+            is_source = np.arange(network.n_buses) == 0
+            self.recorder.write(
+                "buses",
+                {
+                    "network": network.name,
+                    "bus": network.bus,
+                    "vn_kv": network.vn_kv,
+                    "v_min_pu": network.v_min_pu,
+                    "v_max_pu": network.v_max_pu,
+                    "shunt_kvar": network.shunt_kvar,
+                    "shunt_kw": network.shunt_kw,
+                    "is_source": is_source,
+                    "source_vm_pu": np.where(is_source, network.source_vm_pu, np.nan),
+                },
+            )
+            self.recorder.write(
+                "lines",
+                {
+                    "network": network.name,
+                    "line": np.arange(network.n_lines),
+                    "from_bus": network.bus[network.parent],
+                    "to_bus": network.bus[1:],
+                    "r_ohm": network.r_ohm,
+                    "x_ohm": network.x_ohm,
+                    "max_i_ka": network.max_i_ka,
+                },
+            )
+            names = "peer_id bus load_kw flexible_kw pv_kw wind_kw battery_kw battery_kwh"
+            columns = {
+                name: [getattr(peer, name) for peer in peers]
+                for name in (*names.split(), "dispatchable_kw", "strategy")
+            }
+            columns["reactive_kvar"] = [registration(peer).reactive_kvar for peer in peers]
+            self.recorder.write("peers", {"network": network.name, **columns})
+
+    def write_step(self, record: StepRecord) -> None:
+        """Write all tables of one step; a day's rows go to disk together."""
+        at = {"step": record.step, "time": self._time(record.step)}
+        if record.k == 0:
+            self._bids(record, at)
+        self._clearing(record, at)
+        self._dispatch(record, at)
+        self._trades(record, at)
+        self._settlement(record, at)
+        self._grid(record, at)
+        self._violations(record, at)
+        self._costs(record, at)
+        if (record.step + 1) % self.config.steps_per_day == 0:
+            self.recorder.flush()
+
+    def _time(self, step: int) -> dt.datetime:
+        return self._start + step * self._step  # type: ignore[no-any-return]
+
+    def _bids(self, record: StepRecord, at: dict[str, object]) -> None:
+        rejected = record.cleared.rejected
+        rows = [
+            (bid.peer_id, *offer, bid.peer_id not in rejected, rejected.get(bid.peer_id, ""))
+            for bid in record.cleared.bids
+            for offer in offer_rows(bid)
+        ]
+        names = ("peer_id", "offer", "quantity_kw", "price_eur_per_kwh", "accepted", "reason")
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        self.recorder.write("bids", {**at, **columns})
+
+    def _clearing(self, record: StepRecord, at: dict[str, object]) -> None:
+        result = record.cleared.result
+        for d, network in enumerate(self.world.networks):
+            audit = result.audits[d][record.k]
+            self.recorder.write(
+                "clearing",
+                {
+                    **at,
+                    "network": network.name,
+                    "status": "fallback" if result.fallback else "solved",
+                    # Empty where nothing was degraded, so that it counts as false.
+                    "fallback": result.fallback,
+                    "n_iterations": result.n_passes,
+                    "solver_s": result.solver_s if record.k == 0 else 0.0,
+                    "wall_s": result.wall_s if record.k == 0 else 0.0,
+                    "radius": self.config.market.radius,
+                    "safety_factor": float(audit.kappa[audit.gap.argmin()]),
+                    "certified_violation_probability": audit.certificate,
+                    "binding": audit.binding,
+                    "slack_pu": float(result.schedule.violation[record.k, d]),
+                    "objective_eur": result.objective,
+                },
+            )
+
+    def _dispatch(self, record: StepRecord, at: dict[str, object]) -> None:
+        roster, s, k = self.world.roster, record.cleared.result.schedule, record.k
+        column = record.realised.column
+        share = np.zeros(roster.n_peers)
+        np.add.at(share, roster.recourse, s.alpha[k])
+        available = column("renewable_available_kw")
+        self.recorder.write(
+            "dispatch",
+            {
+                **at,
+                "network": [roster.network[d] for d in roster.network_of],
+                "peer_id": list(roster.peer_id),
+                "p_scheduled_kw": s.p_kw[k],
+                "q_scheduled_kvar": s.q_kvar[k],
+                "p_kw": column("p_kw"),
+                "q_kvar": column("q_kvar"),
+                "load_kw": column("load_kw"),
+                "renewable_available_kw": available,
+                "curtailed_kw": available - column("renewable_kw"),
+                "dg_kw": column("dispatchable_kw"),
+                "charge_kw": column("charge_kw"),
+                "discharge_kw": column("discharge_kw"),
+                "soc_kwh": column("soc_kwh"),
+                "recourse_share": share,
+                "recourse_kw": column("recourse_kw"),
+                "recourse_asked_kw": column("recourse_asked_kw"),
+                "load_curtailed_kw": column("curtailed_load_kw"),
+                "load_deferred_kw": column("deferred_load_kw"),
+            },
+        )
+
+    def _trades(self, record: StepRecord, at: dict[str, object]) -> None:
+        trades, roster = record.settled.trades, self.world.roster
+        if not len(trades.power_kw):
+            return
+        fee = trade_fees(trades, record.settled.prices, roster.step_hours)
+        self.recorder.write(
+            "trades",
+            {
+                **at,
+                "seller": [roster.peer_id[k] for k in trades.seller],
+                "buyer": [roster.peer_id[k] for k in trades.buyer],
+                "energy_kwh": roster.step_hours * trades.power_kw,
+                "price_eur_per_kwh": record.settled.trade_price,
+                "network_fee_eur": fee,
+                "crosses_networks": trades.across,
+            },
+        )
+
+    def _settlement(self, record: StepRecord, at: dict[str, object]) -> None:
+        entries = record.settled.ledger.entries
+        if not entries:
+            return
+        accounts, items = map(list, zip(*entries, strict=True))
+        amounts = list(entries.values())
+        self.recorder.write(
+            "settlement", {**at, "account": accounts, "item": items, "amount_eur": amounts}
+        )
+
+    def _grid(self, record: StepRecord, at: dict[str, object]) -> None:
+        k, result = record.k, record.cleared.result
+        for d, network in enumerate(self.world.networks):
+            replay, offer = record.replayed.replays[d], result.offers[d]
+            place = {**at, "network": network.name}
+            m = network.n_lines
+            nothing = np.full(m, np.nan)
+            self.recorder.write(
+                "bus_voltage",
+                {
+                    **place,
+                    "bus": network.bus[1:],
+                    "vm_pu": nothing if replay is None else replay.vm_pu[1:],
+                    "vm_predicted_pu": record.replayed.promised[d][:m],
+                    "vm_scheduled_pu": offer.value[k, :m] if offer.converged[k] else nothing,
+                },
+            )
+            self.recorder.write(
+                "line_loading",
+                {
+                    **place,
+                    "line": np.arange(m),
+                    "i_ka": nothing if replay is None else replay.i_ka,
+                    "loading_percent": nothing if replay is None else replay.loading_percent,
+                },
+            )
+            members = self.world.roster.members(d)
+            nan, scheduled = float("nan"), float(offer.loss_kw[k])
+            self.recorder.write(
+                "substation",
+                {
+                    **place,
+                    "p_kw": nan if replay is None else replay.p_source_kw,
+                    "q_kvar": nan if replay is None else replay.q_source_kvar,
+                    "p_scheduled_kw": scheduled - float(result.schedule.p_kw[k, members].sum()),
+                    "losses_kw": nan if replay is None else replay.losses_kw,
+                    "losses_scheduled_kw": scheduled,
+                    "exchange_kw": float(result.schedule.exchange[k, d]),
+                    "deviation_kw": float(record.settled.flows.deviation_kw[d]),
+                },
+            )
+
+    def _violations(self, record: StepRecord, at: dict[str, object]) -> None:
+        for network, found in zip(self.world.networks, record.replayed.violations, strict=True):
+            for violation in found:
+                self.recorder.write(
+                    "violations",
+                    {
+                        **at,
+                        "network": network.name,
+                        "element": str(violation.element),
+                        "kind": violation.kind,
+                        "value": violation.value,
+                        "limit": violation.limit,
+                        "excess": violation.excess,
+                        "cause": violation.cause,
+                    },
+                )
+
+    def _costs(self, record: StepRecord, at: dict[str, object]) -> None:
+        costs = record.settled.costs
+        for d, network in enumerate(self.world.networks):
+            amounts = [float(eur[d]) for eur in costs.values()]
+            self.recorder.write(
+                "costs",
+                {
+                    **at,
+                    "network": network.name,
+                    "component": list(costs),
+                    "amount_eur": amounts,
+                },
+            )
+
+
+def offer_rows(bid: Bid) -> Iterator[tuple[str, float, float]]:
+    """List what a bid offers for its first step: (offer, quantity in kW, price in EUR/kWh).
+
+    A malformed bid is listed as far as it can be read.
+    """
+    nan = float("nan")
+
+    def first(value: object) -> float:
+        try:
+            return float(np.asarray(value, dtype=float).reshape(-1)[0])
+        except (TypeError, ValueError, IndexError):
+            return nan
+
+    yield "load", first(bid.load_kw), first(bid.buy_limit_eur_per_kwh)
+    if bid.renewable is not None:
+        yield "renewable", first(bid.renewable.available_kw), first(bid.sell_limit_eur_per_kwh)
+    if bid.dispatchable is not None:
+        unit = bid.dispatchable
+        yield "dispatchable", first(unit.p_max_kw), first(unit.cost_eur_per_kwh)
+    if bid.storage is not None:
+        yield "charge", first(bid.storage.charge_max_kw), first(bid.storage.wear_eur_per_kwh)
+        yield "discharge", first(bid.storage.discharge_max_kw), first(bid.storage.wear_eur_per_kwh)
+    if bid.flexible is not None:
+        flexible = bid.flexible
+        worth = first(flexible.willingness_to_pay_eur_per_kwh)
+        yield "flexible", first(flexible.baseline_kw), worth
+    if bid.recourse is not None:
+        yield "recourse_up", nan, first(bid.recourse.up_eur_per_kwh)
+        yield "recourse_down", nan, first(bid.recourse.down_eur_per_kwh)
