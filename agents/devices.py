@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REACTIVE_RATIO = 0.33
-"""Reactive capability over rated active power: power factor 0.95 at full power, as grid codes for
-generators in distribution networks ask (e.g. VDE-AR-N 4105:2018)."""
-
-
 @dataclass
 class Battery:
     """A battery with separate charging and discharging losses.

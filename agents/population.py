@@ -59,6 +59,8 @@ class PeerSpec(Settings):
     """Rating of the dispatchable unit. [kW]"""
     dispatchable_eur_per_kwh: Positive = 0.2
     """Its linear cost; the quadratic one adds a fifth of this at full power. [EUR/kWh]"""
+    power_factor: float = Field(default=0.995, gt=0.5, le=1.0)
+    """Power factor at full power down to which the devices supply or take reactive power. [-]"""
     strategy: str = Field(default="truthful")
     """Name of the strategy."""
     markup: NonNegative = 0.0
@@ -164,6 +166,7 @@ def draw_population(
                 battery_kwh=float(battery_kw[k] * settings.battery_hours),
                 dispatchable_kw=float(unit_kw[k]),
                 dispatchable_eur_per_kwh=float(rng.uniform(0.18, 0.24)),
+                power_factor=settings.power_factor,
                 strategy="markup" if k in marked_up else "truthful",
                 markup=settings.markup if k in marked_up else 0.0,
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mesa
 import numpy as np
 
-from agents.devices import REACTIVE_RATIO, Battery, DispatchableUnit, FlexibleLoad
+from agents.devices import Battery, DispatchableUnit, FlexibleLoad
 from agents.strategies.registry import make_strategy
 from market.bids import (
     Bid,
@@ -248,7 +249,7 @@ def registration(spec: PeerSpec) -> Rating:
         charge_efficiency=EFFICIENCY,
         discharge_efficiency=EFFICIENCY,
         flexible_kw=spec.flexible_kw,
-        reactive_kvar=REACTIVE_RATIO * inverters,
+        reactive_kvar=math.tan(math.acos(spec.power_factor)) * inverters,
     )
 
 

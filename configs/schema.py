@@ -53,6 +53,9 @@ class Population(Settings):
     """Number of dispatchable units in the network."""
     dispatchable_to_peak: NonNegative = 0.25
     """Power of all dispatchable units together over the network's peak load. [-]"""
+    power_factor: Annotated[float, Field(gt=0.5, le=1.0)] = 0.995
+    """Power factor at full power down to which inverters and machines supply or take reactive
+    power. [-]"""
     flexible_owner_share: Share = 0.25
     """Share of the load buses with flexible load."""
     flexible_load_share: Share = 0.15

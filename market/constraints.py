@@ -136,8 +136,6 @@ def storage_range(
         discharge_min=v.discharge >= 0,
         discharge_max=net + recourse_kw <= _tile(p.discharge_max_kw, n_steps),
         charge_max=recourse_kw - net <= _tile(p.charge_max_kw, n_steps),
-        charge_limit=v.charge <= _tile(p.charge_max_kw, n_steps),
-        discharge_limit=v.discharge <= _tile(p.discharge_max_kw, n_steps),
         energy_min=v.energy - out_kwh >= _tile(p.energy_min_kwh, n_steps),
         energy_max=v.energy + in_kwh <= _tile(p.energy_max_kwh, n_steps),
     )

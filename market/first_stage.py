@@ -171,7 +171,7 @@ class FirstStage:
         mu = dict(zip(map(id, ordered), cones.heads(solution.z[n_base:]) * SCALE, strict=True))
         return Decisions(
             values={
-                field.name: np.asarray(getattr(self.variables, field.name).value)
+                field.name: _value(getattr(self.variables, field.name))
                 for field in fields(self.variables)
             },
             duals={c.label: np.asarray(c.dual_value) for c in self.problem.constraints},
@@ -184,7 +184,9 @@ class FirstStage:
     def _layout(self, data: dict[str, Any]) -> _Layout:
         """Where the conic form keeps the entries of the variables."""
         column = data[cp.settings.PARAM_PROB].var_id_to_col
-        start = {f.name: column[getattr(self.variables, f.name).id] for f in fields(Variables)}
+        # CVXPY leaves variables without entries, of devices that nobody owns, out of the form.
+        variables = {f.name: getattr(self.variables, f.name) for f in fields(Variables)}
+        start = {name: column.get(variable.id, 0) for name, variable in variables.items()}
         return _Layout(start, self.roster.n_steps, data["A"].shape[1], self._devices)
 
 
@@ -265,6 +267,11 @@ class _Cones:
     def heads(self, z: Array) -> Array:
         """Duals of the rows' own inequality, leaving those of the margins out."""
         return np.concatenate([z[: self.n_linear], z[self.n_linear :: 3]])
+
+
+def _value(variable: cp.Variable) -> Array:
+    """Value of a variable, empty where it has no entries."""
+    return np.zeros(variable.shape) if variable.value is None else np.asarray(variable.value)
 
 
 def _device_columns(roster: Roster, network: int) -> list[_Devices]:

@@ -37,11 +37,13 @@ def bid_premiums(v: Variables, p: Parameters) -> cp.Expression:
 
 def dispatchable_fuel(v: Variables, p: Parameters) -> cp.Expression:
     """Linear and quadratic cost of dispatchable units."""
-    root = np.ones((v.dispatchable.shape[0], 1)) @ cp.reshape(
-        p.dispatchable_cost_root, (1, p.dispatchable_cost_root.size), order="C"
+    quadratic = np.ones((v.dispatchable.shape[0], 1)) @ cp.reshape(
+        p.dispatchable_cost_quadratic, (1, p.dispatchable_cost_quadratic.size), order="C"
     )
     linear = p.dispatchable_cost @ _column_sums(v.dispatchable)
-    return linear + cp.sum_squares(cp.multiply(root, v.dispatchable))
+    # Weighted squares, not squares of weighted variables: tiny weights in the constraint matrix
+    # would spoil the solver's scaling.
+    return linear + cp.sum(cp.multiply(quadratic, cp.square(v.dispatchable)))
 
 
 def storage_wear(v: Variables, p: Parameters) -> cp.Expression:
@@ -81,8 +83,8 @@ def reactive_damping(v: Variables, damping: NDArray[np.float64]) -> cp.Expressio
 
     The linear part of the square stands in ``loss_price_q``.
     """
-    weight = np.sqrt(damping)[None, :] * np.ones((v.reactive.shape[0], 1))
-    return cp.sum_squares(cp.multiply(weight, v.reactive))
+    weight = damping[None, :] * np.ones((v.reactive.shape[0], 1))
+    return cp.sum(cp.multiply(weight, cp.square(v.reactive)))
 
 
 def recourse_capacity(v: Variables, p: Parameters) -> cp.Expression:

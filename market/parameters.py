@@ -67,7 +67,7 @@ class Parameters:
     renewable_price: cp.Parameter
     dispatchable_max_kw: cp.Parameter
     dispatchable_cost: cp.Parameter
-    dispatchable_cost_root: cp.Parameter
+    dispatchable_cost_quadratic: cp.Parameter
     charge_max_kw: cp.Parameter
     discharge_max_kw: cp.Parameter
     energy_min_kwh: cp.Parameter
@@ -118,7 +118,7 @@ class Parameters:
             "renewable_price": (ren,),
             "dispatchable_max_kw": (dg,),
             "dispatchable_cost": (dg,),
-            "dispatchable_cost_root": (dg,),
+            "dispatchable_cost_quadratic": (dg,),
             "charge_max_kw": (sto,),
             "discharge_max_kw": (sto,),
             "energy_min_kwh": (sto,),
@@ -153,7 +153,12 @@ class Parameters:
             "transport_kw": (t, d),
             "constant_cost": (),
         }
-        return cls(**{name: cp.Parameter(shape, name=name) for name, shape in shapes.items()})
+        return cls(
+            **{
+                name: cp.Parameter(shape, name=name, nonneg=name == "dispatchable_cost_quadratic")
+                for name, shape in shapes.items()
+            }
+        )
 
     def assign(
         self,
@@ -206,7 +211,7 @@ class Parameters:
             "renewable_price": book.renewable_price,
             "dispatchable_max_kw": book.dispatchable_max_kw,
             "dispatchable_cost": book.dispatchable_cost,
-            "dispatchable_cost_root": np.sqrt(book.dispatchable_cost_quadratic),
+            "dispatchable_cost_quadratic": book.dispatchable_cost_quadratic,
             "charge_max_kw": book.charge_max_kw,
             "discharge_max_kw": book.discharge_max_kw,
             "energy_min_kwh": book.energy_min_kwh,
