@@ -89,34 +89,46 @@ class Moments:
 class ChanceRow:
     """One chance constraint of one network and step, ready for the conic problem.
 
+    In the steps that bind the row is a cone. Further ahead the standard deviation is replaced by
+    its tangent at the last recourse gain, which makes the row linear in everything: a lower bound
+    of a convex function, tight at convergence, and much cheaper than a cone.
+
     Attributes
     ----------
     network, step : int
         Where it belongs.
-    row : int
-        Row among the network's limits.
+    conic : bool
+        Whether the row is a cone.
     d_p, d_q : ndarray, shape (n_members,)
         Sensitivity to the members' injections. [p.u./kW, p.u./kvar]
-    constant : float
-        Value of the row where every member injects nothing. [p.u.]
-    limit : float
-        Upper limit. [p.u.]
+    room : float
+        Limit less the value where every member injects nothing, less the mean error without
+        recourse. [p.u.]
     kappa : float
         Safety factor.
-    mean_u, beta, remainder, mean_omega, std_omega : float
+    beta, remainder, mean_omega, std_omega : float
         Moments of the row's error, see :class:`Moments`.
+    gain : float
+        Recourse gain at which the tangent touches. [p.u./kW]
     """
 
     network: int
     step: int
-    row: int
+    conic: bool
     d_p: Array
     d_q: Array
-    constant: float
-    limit: float
+    room: float
     kappa: float
-    mean_u: float
     beta: float
     remainder: float
     mean_omega: float
     std_omega: float
+    gain: float
+
+    @property
+    def tangent(self) -> tuple[float, float]:
+        """Value at no gain, and slope, of the tangent of the standard deviation. [p.u., kW]"""
+        explained = (self.beta - self.gain) * self.std_omega
+        sigma = float(np.hypot(explained, self.remainder))
+        slope = -explained * self.std_omega / sigma if sigma > 0 else 0.0
+        return sigma - slope * self.gain, slope

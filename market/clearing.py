@@ -37,10 +37,13 @@ BINDING_DUAL = 1.0
 """A row binds when a higher limit would save more than this. [EUR/p.u.]"""
 CERTIFICATE_TOLERANCE = 0.002
 """How far a certificate may exceed the risk level and still count as kept."""
-NEAR = 0.5
-"""A row enters the problem when it stands closer to its limit than this many sigmas."""
-SHORT, WASTEFUL = 0.002, 0.08
+NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
+"""A row enters the problem when it misses or exceeds its margin by less than this many sigmas, in
+the steps that bind and further ahead."""
+SHORT, WASTEFUL = 0.02, 0.15
 """A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
+CLOSE_CERTIFICATE = 0.001
+"""How far a certificate may exceed the risk level without another pass."""
 SIGMA_FLOOR = 1e-9
 """Standard deviations below this are those of rows no error reaches. [p.u.]"""
 FOLLOWS = 0.05
@@ -127,6 +130,8 @@ class _Hour:
     """Mean error plus safety margin of every row. [p.u.]"""
     moments: Moments
     kappa: Array
+    gain: Array
+    """Recourse gain at the schedule. [p.u./kW]"""
     chosen: NDArray[np.intp]
     """Rows that stand in the problem."""
 
@@ -256,6 +261,11 @@ class MarketClearing:
         return iterates
 
     @property
+    def _allowed(self) -> float:
+        """Largest certificate that needs no further pass."""
+        return self.settings.risk_level + CLOSE_CERTIFICATE
+
+    @property
     def _binding_steps(self) -> range:
         return range(self.settings.cadence_steps)
 
@@ -268,12 +278,13 @@ class MarketClearing:
                 tightest = audit.gap.min()
                 if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
                     return False
+                if self.factor.joint and audit.certificate > self._allowed:
+                    return False
         return True
 
     def _preference(self, iterate: _Iterate) -> tuple[float, float]:
         """Rank certified iterates by cost, and before them none; others by certificate."""
-        allowed = self.settings.risk_level + CERTIFICATE_TOLERANCE / 2
-        excess = max(iterate.certificate - allowed, 0.0)
+        excess = max(iterate.certificate - self._allowed, 0.0)
         return excess, iterate.decisions.objective
 
     def _refreshed(
@@ -342,11 +353,12 @@ class MarketClearing:
         slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
         kappa = self.factor.factors(z, errors.weights, kept_distance(slack_ratio, known))
         exceedance = kappa - slack_ratio
-        near = (exceedance > -NEAR) & offer.peaks(exceedance * sigma)
+        reach = NEAR_BINDING if t in self._binding_steps else NEAR_AHEAD
+        near = (exceedance > -reach) & offer.peaks(exceedance * sigma)
         chosen = np.flatnonzero(near)
         if known is not None:
             chosen = np.union1d(known.chosen, chosen)
-        return _Hour(mean + kappa * sigma, moments, kappa, chosen)
+        return _Hour(mean + kappa * sigma, moments, kappa, gain, chosen)
 
     def _audit(
         self,
@@ -409,21 +421,21 @@ class MarketClearing:
                 continue
             offer, members, m = offers[d], self.roster.members(d), hour.moments
             constant = offer.constant(t, fixed_p[:, members], fixed_q[:, members])
+            room = offer.limit - constant - m.mean_u
             rows += [
                 ChanceRow(
                     network=d,
                     step=t,
-                    row=int(r),
+                    conic=t in self._binding_steps and hour.kappa[r] > 0,
                     d_p=offer.d_p[t][r],
                     d_q=offer.d_q[t][r],
-                    constant=float(constant[r]),
-                    limit=float(offer.limit[r]),
+                    room=float(room[r]),
                     kappa=float(hour.kappa[r]),
-                    mean_u=float(m.mean_u[r]),
                     beta=float(m.beta[r]),
                     remainder=float(m.remainder[r]),
                     mean_omega=m.mean_omega,
                     std_omega=m.std_omega,
+                    gain=float(hour.gain[r]),
                 )
                 for r in hour.chosen
             ]

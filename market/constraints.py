@@ -41,13 +41,17 @@ def controlled_injection(v: Variables, roster: Roster) -> cp.Expression:
     )
 
 
+def imports(v: Variables, p: Parameters, roster: Roster) -> cp.Expression:
+    """Net purchases of the active peers, from anyone, shape (n_steps, n_active). [kW]
+
+    What a peer injects it sells, what it draws it buys: no variable of their own is needed.
+    """
+    return v.exports - p.fixed_kw - controlled_injection(v, roster)
+
+
 def peer_balance(v: Variables, p: Parameters, roster: Roster) -> list[cp.Constraint]:
-    """What a peer injects it sells, what it draws it buys."""
-    return _labelled(
-        peer_balance=v.exports - v.imports == p.fixed_kw + controlled_injection(v, roster),
-        imports_min=v.imports >= 0,
-        exports_min=v.exports >= 0,
-    )
+    """Peers import and export, neither less than nothing."""
+    return _labelled(imports_min=imports(v, p, roster) >= 0, exports_min=v.exports >= 0)
 
 
 def peer_to_peer(
@@ -55,10 +59,11 @@ def peer_to_peer(
 ) -> list[cp.Constraint]:
     """Trades between peers stay within their net purchases and sales."""
     to_group = indicator(groups[roster.active], int(groups.max()) + 1)
+    drawn = imports(v, p, roster) @ to_group + p.idle_import_kw - p.barred_import_kw
     return _labelled(
         bought_min=v.bought >= 0,
         sold_min=v.sold >= 0,
-        bought_max=v.bought <= v.imports @ to_group + p.idle_import_kw - p.barred_import_kw,
+        bought_max=v.bought <= drawn,
         sold_max=v.sold <= v.exports @ to_group - p.barred_export_kw,
     )
 
@@ -165,13 +170,11 @@ def reactive_range(v: Variables, p: Parameters) -> list[cp.Constraint]:
     return _labelled(reactive_max=v.reactive <= top, reactive_min=v.reactive >= -top)
 
 
-def recourse_shares(v: Variables, p: Parameters, roster: Roster) -> list[cp.Constraint]:
+def recourse_shares(v: Variables, roster: Roster) -> list[cp.Constraint]:
     """Devices and the upstream grid share each network's forecast error."""
-    able = _tile(p.recourse_able, roster.n_steps)
     devices = v.alpha @ roster.by_network(roster.recourse)
     return _labelled(
         alpha_min=v.alpha >= 0,
-        alpha_max=v.alpha <= able,
         alpha_upstream_min=v.alpha_upstream >= 0,
         recourse_shares=devices + v.alpha_upstream == 1,
     )

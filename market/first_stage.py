@@ -96,8 +96,9 @@ class FirstStage:
 
     def _objective(self, v: Variables, p: Parameters, settings: Market) -> cp.Expression:
         roster = self.roster
+        controlled_kw = con.controlled_injection(v, roster)
         per_hour = (
-            obj.upstream_energy(v, p)
+            obj.upstream_energy(v, p, controlled_kw)
             + obj.bid_premiums(v, p)
             + obj.dispatchable_fuel(v, p)
             + obj.storage_wear(v, p)
@@ -108,7 +109,7 @@ class FirstStage:
                 settings.network_fee_within_eur_per_kwh,
                 settings.network_fee_across_eur_per_kwh,
             )
-            + obj.losses(v, p, con.controlled_injection(v, roster))
+            + obj.losses(v, p, controlled_kw)
             + obj.reactive_damping(v, self.q_damping)
             + obj.recourse_capacity(v, p)
             + obj.worst_case_second_stage(v, p)
@@ -136,7 +137,7 @@ class FirstStage:
             *con.storage_range(v, p, roster, recourse_kw[:, :n_storage]),
             *con.flexible_load(v, p, roster),
             *con.reactive_range(v, p),
-            *con.recourse_shares(v, p, roster),
+            *con.recourse_shares(v, roster),
             *con.second_stage_slopes(v, p, roster),
             *con.violation_range(v),
         ]
@@ -151,8 +152,8 @@ class FirstStage:
         """
         start = time.perf_counter()
         data, chain, inverse = self.problem.get_problem_data(cp.CLARABEL, solver_opts={})
-        # Cones follow the linear rows, so the rows without a safety margin come first.
-        ordered = sorted(rows, key=lambda row: row.kappa > 0)
+        # Second-order cones follow the linear rows.
+        ordered = sorted(rows, key=lambda row: row.conic)
         cones = _Cones.of(ordered, self._layout(data))
         dims = data[cp.settings.DIMS]
         solution = solve(
@@ -228,8 +229,8 @@ class _Cones:
 
     @classmethod
     def of(cls, rows: Sequence[ChanceRow], layout: _Layout) -> _Cones:
-        """Pose the rows; those without a safety margin must stand first."""
-        n_linear = sum(row.kappa == 0 for row in rows)
+        """Pose the rows, linear ones first."""
+        n_linear = sum(not row.conic for row in rows)
         n_conic = len(rows) - n_linear
         head = np.concatenate([np.arange(n_linear), n_linear + 3 * np.arange(n_conic)])
         offset = np.zeros(n_linear + 3 * n_conic)
@@ -239,22 +240,27 @@ class _Cones:
             entries.append((np.full(len(columns), place), columns, values))
 
         for row, top in zip(rows, head, strict=True):
-            offset[top] = row.limit - row.constant - row.mean_u
+            offset[top] = row.room
+            recourse_cost = -row.mean_omega
+            if row.conic:
+                offset[top + 1] = row.kappa * row.std_omega * row.beta
+                offset[top + 2] = row.kappa * row.remainder
+            else:
+                sigma, slope = row.tangent
+                offset[top] -= row.kappa * sigma
+                recourse_cost += row.kappa * slope
             violation = layout.columns("violation", np.array([row.network]), row.step)
             put(top, violation, np.array([-1.0 / SCALE]))
             for devices in layout.devices[row.network]:
                 columns = layout.columns(devices.variable, devices.place, row.step)
                 if devices.variable == "alpha":
                     gain = row.d_p[devices.member]
-                    put(top, columns, -row.mean_omega * gain)
-                    if row.kappa:
+                    put(top, columns, recourse_cost * gain)
+                    if row.conic:
                         put(top + 1, columns, row.kappa * row.std_omega * gain)
                 else:
                     sensitivity = row.d_q if devices.variable == "reactive" else row.d_p
                     put(top, columns, devices.sign * sensitivity[devices.member])
-            if row.kappa:
-                offset[top + 1] = row.kappa * row.std_omega * row.beta
-                offset[top + 2] = row.kappa * row.remainder
         place, column, value = (
             (np.concatenate(part) for part in zip(*entries, strict=True))
             if entries

@@ -19,12 +19,13 @@ def _column_sums(matrix: cp.Expression) -> cp.Expression:
     return cp.sum(matrix, axis=0)
 
 
-def upstream_energy(v: Variables, p: Parameters) -> cp.Expression:
+def upstream_energy(v: Variables, p: Parameters, controlled_kw: cp.Expression) -> cp.Expression:
     """Energy bought from and sold to the supplier at its prices.
 
-    The purchases of peers without devices stand in ``constant_cost``.
+    Peers' purchases are their exports less their injections; the part that no decision changes
+    stands in ``constant_cost``.
     """
-    purchases = cp.sum(v.imports, axis=1) - cp.sum(v.bought, axis=1)
+    purchases = cp.sum(v.exports - controlled_kw, axis=1) - cp.sum(v.bought, axis=1)
     sales = cp.sum(v.exports, axis=1) - cp.sum(v.sold, axis=1)
     return p.retail @ purchases - p.feed_in @ sales
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+UNAVAILABLE = 10.0
+"""Price that keeps recourse away from devices that offer none. [EUR/kWh]"""
+
+
 @dataclass(frozen=True, eq=False)
 class SecondStage:
     """What the first stage has to know of the uncertainty, shape (n_steps, n_networks) each.
@@ -95,7 +99,6 @@ class Parameters:
     recourse_up: cp.Parameter
     recourse_down: cp.Parameter
     capacity_cost: cp.Parameter
-    recourse_able: cp.Parameter
     reserve_kw: cp.Parameter
     expected_surplus_kw: cp.Parameter
     expected_shortage_kw: cp.Parameter
@@ -146,7 +149,6 @@ class Parameters:
             "recourse_up": (rec,),
             "recourse_down": (rec,),
             "capacity_cost": (t, rec),
-            "recourse_able": (rec,),
             "reserve_kw": (t, d),
             "expected_surplus_kw": (t, d),
             "expected_shortage_kw": (t, d),
@@ -191,6 +193,7 @@ class Parameters:
         """
         loss_price = tariff.loss[:, None]
         q_centre = losses.q_centre_kvar + book.load_kvar
+        able = book.recourse_max_kw > 0
         first = _first_members(groups)
         trading = _trading(book, roster, groups)
         fixed_kw = book.fixed_kw - _spread(
@@ -199,6 +202,7 @@ class Parameters:
         # Costs that no decision changes; products of two parameters would not be DPP.
         constant_cost = (
             tariff.retail @ trading["idle_import_kw"].sum(axis=1)
+            - tariff.retail @ fixed_kw[:, roster.active].sum(axis=1)
             + tariff.loss @ losses.constant_kw.sum(axis=1)
             + tariff.loss @ (losses.d_p * fixed_kw - losses.d_q * book.load_kvar).sum(axis=1)
             + (q_damping * q_centre[:, roster.reactive] ** 2).sum()
@@ -237,11 +241,10 @@ class Parameters:
             "loss_price_p": loss_price * losses.d_p[:, roster.active],
             "loss_price_q": (loss_price * losses.d_q)[:, roster.reactive]
             - 2 * q_damping * q_centre[:, roster.reactive],
-            "recourse_up": book.recourse_up,
-            "recourse_down": book.recourse_down,
+            "recourse_up": np.where(able, book.recourse_up, UNAVAILABLE),
+            "recourse_down": np.where(able, book.recourse_down, UNAVAILABLE),
             "capacity_cost": second.reserve_kw[:, roster.network_of[roster.recourse]]
             * book.recourse_capacity,
-            "recourse_able": (book.recourse_max_kw > 0).astype(float),
             "reserve_kw": second.reserve_kw,
             "expected_surplus_kw": second.expected_surplus_kw,
             "expected_shortage_kw": second.expected_shortage_kw,

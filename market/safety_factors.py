@@ -11,7 +11,7 @@ means adding one small class and its line in `METHODS`.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.stats import norm
@@ -31,6 +31,10 @@ class SafetyFactor(Protocol):
     @property
     def radius(self) -> float:
         """Radius of the Wasserstein ball, in standard deviations; ignored by some methods."""
+
+    @property
+    def joint(self) -> bool:
+        """Whether the risk level holds for all rows together."""
 
     def factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
         """Return the safety factor of every row.
@@ -82,6 +86,7 @@ class _Method(ABC):
 
     risk_level: float
     radius: float
+    joint: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.risk_level < 1.0:
@@ -241,6 +246,8 @@ class WassersteinJoint(_Method):
     .. [2] W. Xie, On distributionally robust chance constrained programs with Wasserstein distance,
        Mathematical Programming 186, 2021, doi:10.1007/s10107-019-01445-5.
     """
+
+    joint: ClassVar[bool] = True
 
     def _raw_factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
         kappa = common_safety_factor(z, weights, self.risk_level, self.radius, slack_ratio)

@@ -19,8 +19,6 @@ class Variables:
     attributes, so that every variable keeps its place in the conic form.
     """
 
-    imports: cp.Variable
-    """Net purchases of the active peers, from anyone, (n_steps, n_active)."""
     exports: cp.Variable
     """Net sales of the active peers, to anyone, (n_steps, n_active)."""
     bought: cp.Variable
@@ -68,7 +66,6 @@ class Variables:
             return cp.Variable((roster.n_steps, n), name=name)
 
         sizes = {
-            "imports": len(roster.active),
             "exports": len(roster.active),
             "bought": n_groups,
             "sold": n_groups,
