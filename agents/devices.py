@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+
 @dataclass
 class Battery:
     """A battery with separate charging and discharging losses.
@@ -55,7 +56,17 @@ class Battery:
 
 @dataclass(frozen=True)
 class DispatchableUnit:
-    """A dispatchable generator with linear and quadratic cost."""
+    """A dispatchable generator with linear and quadratic cost.
+
+    Attributes
+    ----------
+    power_kw : float
+        Rating. [kW]
+    cost_eur_per_kwh : float
+        Linear cost. [EUR/kWh]
+    cost_eur_per_kw2h : float
+        Quadratic cost. [EUR/(kW2 h)]
+    """
 
     power_kw: float
     cost_eur_per_kwh: float
@@ -116,5 +127,5 @@ class FlexibleLoad:
         room = (self.backlog_max_kwh - self.backlog_kwh) / hours
         deferred = min(defer_kw, baseline_kw - curtailed, max(room, 0.0))
         deferred = max(deferred, -self.backlog_kwh / hours)
-        self.backlog_kwh = min(max(self.backlog_kwh + hours * deferred, 0), self.backlog_max_kwh)
+        self.backlog_kwh = min(max(self.backlog_kwh + hours * deferred, 0.0), self.backlog_max_kwh)
         return curtailed, deferred

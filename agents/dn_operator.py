@@ -188,7 +188,7 @@ class DnOperator(mesa.Agent):
         start = time.perf_counter()
         voltage = self._power_flow.solve(p_bus, q_bus)
         self.ac_seconds += time.perf_counter() - start
-        converged = np.isfinite(voltage).all(axis=1)
+        converged: NDArray[np.bool_] = np.asarray(np.isfinite(voltage).all(axis=1))
         if not converged.all():
             idle = np.zeros((1, self.grid.n_buses - 1))
             voltage[~converged] = self._power_flow.solve(idle, idle)

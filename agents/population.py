@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from configs.schema import Population
     from grid.network import RadialNetwork
 
@@ -121,7 +123,7 @@ def draw_population(
     n, load_kw = len(at), network.load_kw[at]
     peak_kw = load_kw.sum()
     owner = _choose(rng, n, settings.renewable_owner_share)
-    wind_owner = _part(rng, owner, settings.wind_fraction if settings.wind_fraction > 0 else 0.0)
+    wind_owner = _part(rng, owner, settings.wind_fraction)
     pv_owner = np.setdiff1d(owner, wind_owner)
     pv_kw, wind_kw = np.zeros(n), np.zeros(n)
     installed = settings.renewable_to_peak * peak_kw
@@ -174,17 +176,19 @@ def draw_population(
     return peers
 
 
-def _choose(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
+def _choose(rng: np.random.Generator, n: int, share: float) -> NDArray[np.int64]:
     """Choose a share of n peers, in ascending order."""
     return np.sort(rng.permutation(n)[: round(share * n)])
 
 
-def _part(rng: np.random.Generator, owners: np.ndarray, share: float) -> np.ndarray:
+def _part(rng: np.random.Generator, owners: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """Choose a share of some owners, in ascending order."""
     return owners[_choose(rng, len(owners), share)]
 
 
-def _sizes(rng: np.random.Generator, load_kw: np.ndarray, total_kw: float) -> np.ndarray:
+def _sizes(
+    rng: np.random.Generator, load_kw: NDArray[np.float64], total_kw: float
+) -> NDArray[np.float64]:
     """Split an installed power at random, larger where the load is larger."""
     weight = load_kw * rng.uniform(0.5, 1.5, len(load_kw))
     return total_kw * weight / weight.sum() if len(weight) else weight

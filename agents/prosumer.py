@@ -129,13 +129,11 @@ class Prosumer(mesa.Agent):
             sell_limit_eur_per_kwh=observation.feed_in,
             q_max_kvar=self.rating.reactive_kvar,
             renewable=RenewableOffer(outlook.renewable_kw, 0.0) if self.spec.renewable_kw else None,
-            dispatchable=self.unit
-            and DispatchableOffer(
-                self.unit.power_kw, self.unit.cost_eur_per_kwh, self.unit.cost_eur_per_kw2h
-            ),
-            storage=self.battery and _storage_offer(self.battery, worth),
-            flexible=self.flexible
-            and _flexible_offer(
+            dispatchable=None if self.unit is None else _dispatchable_offer(self.unit),
+            storage=None if self.battery is None else _storage_offer(self.battery, worth),
+            flexible=None
+            if self.flexible is None
+            else _flexible_offer(
                 self.flexible, outlook.flexible_kw, float(observation.retail.max())
             ),
             recourse=self._recourse_offer(worth),
@@ -331,6 +329,10 @@ def _flexible(spec: PeerSpec) -> FlexibleLoad | None:
         deferral_eur_per_kwh_h=DEFERRAL_EUR_PER_KWH_H,
         backlog_max_kwh=BACKLOG_HOURS * spec.flexible_kw,
     )
+
+
+def _dispatchable_offer(unit: DispatchableUnit) -> DispatchableOffer:
+    return DispatchableOffer(unit.power_kw, unit.cost_eur_per_kwh, unit.cost_eur_per_kw2h)
 
 
 def _storage_offer(battery: Battery, worth: float) -> StorageOffer:

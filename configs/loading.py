@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names file, key, value and what is allowed."""
+    """A configuration that cannot be used; the message names its place and what is allowed."""
 
 
 def shipped() -> list[str]:

@@ -88,17 +88,18 @@ class RadialNetwork:
     def z_pu(self) -> NDArray[np.complex128]:
         """Series impedances, shape (n_lines,). [p.u.]"""
         base = np.array([impedance_base_ohm(kv) for kv in self.vn_kv[1:]])
-        return (self.r_ohm + 1j * self.x_ohm) / base
+        return np.asarray((self.r_ohm + 1j * self.x_ohm) / base, dtype=np.complex128)
 
     @cached_property
     def shunt_pu(self) -> NDArray[np.complex128]:
         """Shunt admittances, shape (n_buses,). [p.u.]"""
-        return (self.shunt_kw + 1j * self.shunt_kvar) / S_BASE_KVA
+        return np.asarray((self.shunt_kw + 1j * self.shunt_kvar) / S_BASE_KVA, dtype=np.complex128)
 
     @cached_property
     def max_i_pu(self) -> NDArray[np.float64]:
         """Current ratings, shape (n_lines,). [p.u.]"""
-        return self.max_i_ka / np.array([current_base_ka(kv) for kv in self.vn_kv[1:]])
+        base = np.array([current_base_ka(kv) for kv in self.vn_kv[1:]])
+        return np.asarray(self.max_i_ka / base, dtype=np.float64)
 
     @cached_property
     def downstream(self) -> NDArray[np.bool_]:

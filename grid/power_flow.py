@@ -72,7 +72,7 @@ class BatchPowerFlow:
             output_component_types=["node"],
             continue_on_batch_error=True,
             threading=-1,
-        )["node"]
+        )[ComponentType.node]
         voltage = result["u_pu"] * np.exp(1j * result["u_angle"])
         error = self._model.batch_error
         if error is not None:

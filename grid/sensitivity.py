@@ -71,7 +71,8 @@ class ImpedanceModel:
         np.add.at(y, (network.parent, network.parent), series)
         np.add.at(y, (network.parent, child), -series)
         np.add.at(y, (child, network.parent), -series)
-        return cls(network, np.linalg.inv(y[1:, 1:]), y[0, 1:])
+        z = np.asarray(np.linalg.inv(y[1:, 1:]), dtype=np.complex128)
+        return cls(network, z, y[0, 1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +112,14 @@ class OperatingPoint:
         fed = network.parent == 0
         current = self.line_current[:, fed].sum(axis=1)
         v = self.voltage[:, 0]
-        return v * np.conj(current + network.shunt_pu[0] * v)
+        power: NDArray[np.complex128] = v * np.conj(current + network.shunt_pu[0] * v)
+        return power
 
     @property
     def loss_kw(self) -> NDArray[np.float64]:
         """Active losses in branches and shunts, shape (n_steps,). [kW]"""
-        return self.source_power.real * S_BASE_KVA + self.p_kw.sum(axis=1)
+        loss: NDArray[np.float64] = self.source_power.real * S_BASE_KVA + self.p_kw.sum(axis=1)
+        return loss
 
     @cached_property
     def _injected_current(self) -> NDArray[np.complex128]:
@@ -154,7 +157,9 @@ class OperatingPoint:
         x_ab = ((x @ z) * d) @ np.conj(z) / v
         return 1.0 + (x_b - x_ab).real, (x_b + x_ab).imag
 
-    def voltage_derivatives(self, step: int) -> tuple[NDArray[np.complex128], ...]:
+    def voltage_derivatives(
+        self, step: int
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Differentiate the complex voltages of one step.
 
         Returns
@@ -167,6 +172,7 @@ class OperatingPoint:
         b = self.model.z / v_bar
         a_bbar = a @ np.conj(b)
         m = np.eye(len(v_bar)) - a @ np.conj(a)
-        solved = np.linalg.solve(m, np.hstack([b - a_bbar, -1j * (b + a_bbar)])) / S_BASE_KVA
-        d_p, d_q = np.hsplit(solved, 2)
-        return d_p, d_q
+        right = np.hstack([b - a_bbar, -1j * (b + a_bbar)])
+        solved = np.asarray(np.linalg.solve(m, right), dtype=np.complex128) / S_BASE_KVA
+        n = len(v_bar)
+        return solved[:, :n], solved[:, n:]

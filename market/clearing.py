@@ -202,16 +202,18 @@ class MarketClearing:
         hours = self._calibrate(step, before, offers, samples)
         first_stage = self._compiled(book, tariff)
         first_stage.parameters.assign(
-            book,
-            tariff,
-            second,
-            self._losses(offers),
-            self.roster,
-            self._groups,
-            first_stage.q_damping,
+            book=book,
+            tariff=tariff,
+            second=second,
+            losses=self._losses(offers),
+            roster=self.roster,
+            groups=self._groups,
+            q_damping=first_stage.q_damping,
         )
         try:
-            iterates = self._passes(first_stage, book, offers, hours, samples, clock)
+            iterates = self._passes(
+                first_stage, book, offers, hours=hours, samples=samples, clock=clock
+            )
         except SolverFailedError as error:
             log.warning("step %d: solver failed (%s); supplier-only schedule", step, error)
             return self._fall_back(step, book, second, samples, clock)
@@ -238,6 +240,7 @@ class MarketClearing:
         first_stage: FirstStage,
         book: BidBook,
         offers: tuple[NetworkOffer, ...],
+        *,
         hours: dict[tuple[int, int], _Hour],
         samples: list[ErrorSamples],
         clock: _Clock,
@@ -273,7 +276,7 @@ class MarketClearing:
         """Whether every margin is kept and no binding one exceeds what is needed."""
         for network, of_network in enumerate(audits):
             for step, audit in enumerate(of_network):
-                if schedule.violation[step, network] > 1e-6:  # noqa: PLR2004 - no room at all
+                if schedule.violation[step, network] > 1e-6:  # no room at all
                     continue
                 tightest = audit.gap.min()
                 if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
@@ -320,7 +323,7 @@ class MarketClearing:
                     if room.min() > 0:
                         hours[d, t] = replace(known, chosen=np.zeros(0, dtype=np.intp))
                         continue
-                hours[d, t] = self._hour(schedule, offer, sample, d, t, known)
+                hours[d, t] = self._hour(schedule, offer, sample, network=d, t=t, known=known)
         return hours
 
     def _recalibrate(
@@ -334,13 +337,16 @@ class MarketClearing:
         """Calibrate the binding steps at the AC-exact schedule, keeping their rows."""
         for d in range(len(audits)):
             for t in self._binding_steps:
-                hours[d, t] = self._hour(schedule, exact[d], samples[d], d, t, hours[d, t])
+                hours[d, t] = self._hour(
+                    schedule, exact[d], samples[d], network=d, t=t, known=hours[d, t]
+                )
 
     def _hour(
         self,
         schedule: Schedule,
         offer: NetworkOffer,
         samples: ErrorSamples,
+        *,
         network: int,
         t: int,
         known: _Hour | None,

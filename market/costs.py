@@ -139,7 +139,8 @@ def operational_cost(
     everyone = np.arange(roster.n_peers)
 
     def sums(values: Array, owners: NDArray[np.intp]) -> Array:
-        return np.bincount(roster.network_of[owners], values, minlength=roster.n_networks)
+        by_network = np.bincount(roster.network_of[owners], values, minlength=roster.n_networks)
+        return np.asarray(by_network, dtype=np.float64)
 
     supplier = prices.retail * flows.supplier_buy_kw - prices.feed_in * flows.supplier_sell_kw
     fees = prices.fee_within * sums(flows.bought_kw, everyone)

@@ -89,7 +89,7 @@ class FirstStage:
         self.problem = cp.Problem(
             cp.Minimize(self._objective(v, p, settings)), self._constraints(v, p, settings)
         )
-        if not self.problem.is_dcp(dpp=True):
+        if not self.problem.is_dpp():
             msg = "the first stage must be DPP, or every solve would compile it anew"
             raise AssertionError(msg)
         self._devices = [_device_columns(roster, d) for d in range(roster.n_networks)]
@@ -234,10 +234,10 @@ class _Cones:
         n_conic = len(rows) - n_linear
         head = np.concatenate([np.arange(n_linear), n_linear + 3 * np.arange(n_conic)])
         offset = np.zeros(n_linear + 3 * n_conic)
-        entries: list[tuple[Array, Array, Array]] = []
+        entries: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []
 
         def put(place: int, columns: NDArray[np.intp], values: Array) -> None:
-            entries.append((np.full(len(columns), place), columns, values))
+            entries.append((np.full(len(columns), place, dtype=np.intp), columns, values))
 
         for row, top in zip(rows, head, strict=True):
             offset[top] = row.room

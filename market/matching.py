@@ -68,7 +68,8 @@ def merit_order(
         here = roster.network_of == network
         parts.append(_fill(sellers[here[sellers]], buyers[here[buyers]], left_to_sell, left_to_buy))
     parts.append(_fill(sellers, buyers, left_to_sell, left_to_buy))
-    seller, buyer = (np.concatenate([part[k] for part in parts]).astype(np.intp) for k in (0, 1))
+    seller = np.concatenate([part[0] for part in parts])
+    buyer = np.concatenate([part[1] for part in parts])
     power = np.concatenate([part[2] for part in parts])
     across = roster.network_of[seller] != roster.network_of[buyer]
     return Trades(seller, buyer, power, across)
@@ -76,14 +77,14 @@ def merit_order(
 
 def _fill(
     sellers: NDArray[np.intp], buyers: NDArray[np.intp], to_sell: Array, to_buy: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """Match two queues from the front: overlaps of their cumulative quantities."""
     sellers = sellers[to_sell[sellers] > NEGLIGIBLE_KW]
     buyers = buyers[to_buy[buyers] > NEGLIGIBLE_KW]
     supply, demand = np.cumsum(to_sell[sellers]), np.cumsum(to_buy[buyers])
     total = min(supply[-1], demand[-1]) if len(sellers) and len(buyers) else 0.0
     if total <= NEGLIGIBLE_KW:
-        return np.zeros(0), np.zeros(0), np.zeros(0)
+        return sellers[:0], buyers[:0], np.zeros(0)
     ends = np.unique(np.concatenate([supply[supply < total], demand[demand < total], [total]]))
     power = np.diff(ends, prepend=0.0)
     middle = ends - power / 2

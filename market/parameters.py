@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy import sparse
 
     from market.book import BidBook, TariffWindow
     from market.roster import Roster
@@ -164,6 +165,7 @@ class Parameters:
 
     def assign(
         self,
+        *,
         book: BidBook,
         tariff: TariffWindow,
         second: SecondStage,
@@ -282,6 +284,6 @@ def _first_members(groups: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.unique(groups, return_index=True)[1]
 
 
-def _spread(values: Array, target: object) -> Array:
+def _spread(values: Array, target: sparse.csr_array) -> Array:
     """Add device values to the columns of their owners."""
     return np.asarray(values @ target)

@@ -39,4 +39,5 @@ def asked_recourse(alpha: Array, omega_kw: Array, roster: Roster) -> Array:
 
 def network_errors(error_kw: Array, roster: Roster) -> Array:
     """Sum the peers' forecast errors by network, shape (n_networks,). [kW]"""
-    return np.bincount(roster.network_of, error_kw, minlength=roster.n_networks)
+    sums = np.bincount(roster.network_of, error_kw, minlength=roster.n_networks)
+    return np.asarray(sums, dtype=np.float64)

@@ -64,6 +64,7 @@ class Recourse:
 def settle(
     flows: Flows,
     trades: Trades,
+    *,
     trade_price: Array,
     recourse: Recourse,
     error_kw: Array,

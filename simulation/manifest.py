@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from simulation.setup import World
 
 PACKAGES = (
-    "mesa numpy scipy cvxpy clarabel pandapower power-grid-model numba pandas pyarrow pydantic"
-).split()
+    "mesa",
+    "numpy",
+    "scipy",
+    "cvxpy",
+    "clarabel",
+    "pandapower",
+    "power-grid-model",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+)
 WRAPPED = (
     "history before the first row of the profiles is read from their end: the forecasts and error "
     "samples of the run's first weeks use the last weeks of the data year"
@@ -61,7 +71,13 @@ class Manifest:
         (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
 
     def write(self, status: str) -> None:
-        """Write the manifest with the status ``running``, ``finished``, ``interrupted``, ``failed``."""
+        """Write the manifest.
+
+        Parameters
+        ----------
+        status : str
+            ``running``, ``finished``, ``interrupted`` or ``failed``.
+        """
         content = {**self._fixed, "status": status, "written": _now()}
         path = self.folder / "manifest.json"
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -75,7 +91,7 @@ def _git_commit() -> str | None:
     """Commit of the source tree, if it is one."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            ["git", "rev-parse", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from configs.schema import ScenarioConfig
     from grid.replay import ReplayResult
     from grid.violations import Violation
-    from market.bids import Award, Bid, MeterReading
+    from market.bids import Bid
     from market.book import BidBook
     from market.clearing import ClearingResult
+    from market.offers import NetworkOffer
     from simulation.setup import World
     from simulation.tables import StepTables
 
@@ -80,18 +81,18 @@ class CoSimulation(mesa.Model):
 
     def step(self) -> None:
         """Advance one time step."""
-        if self.now % self.config.market.cadence_steps == 0:
+        if self._cleared is None or self.now % self.config.market.cadence_steps == 0:
             forecast = self._forecast()
             bids = self._bid()
             accepted, rejected = self._validate(bids)
             book, result = self._clear(accepted, rejected, forecast)
             awards = self.dso.awards(book, result, self.now, self.config.market.cadence_steps)
             self._cleared = Cleared(self.now, bids, rejected, book, result, awards)
-        assert self._cleared is not None
-        realised = self._realise(self._cleared)
-        replayed = self._replay(self._cleared, realised)
-        settled = self._settle(self._cleared, realised, replayed)
-        record = StepRecord(self.now, self._cleared, realised, replayed, settled)
+        cleared = self._cleared
+        realised = self._realise(cleared)
+        replayed = self._replay(cleared, realised)
+        settled = self._settle(cleared, realised, replayed)
+        record = StepRecord(self.now, cleared, realised, replayed, settled)
         self._learn(record)
         self._record(record)
         self.now += 1
@@ -212,18 +213,10 @@ class CoSimulation(mesa.Model):
         violations: list[list[Violation]] = []
         for d, operator in enumerate(self.operators):
             members = self.roster.members(d)
-            offer = cleared.result.offers[d]
-
-            def linear(p: Array, offer=offer, members=members) -> Array:  # type: ignore[no-untyped-def]
-                return (
-                    offer.value[k]
-                    + offer.d_p[k] @ (p[members] - offer.p_kw[k])
-                    + offer.d_q[k] @ (q_kvar[members] - offer.q_kvar[k])
-                )
-
-            replay = self._power_flow(d, p_kw[members], q_kvar[members])
+            offer, own_q = cleared.result.offers[d], q_kvar[members]
+            replay = self._power_flow(d, p_kw[members], own_q)
             replays.append(replay)
-            promised.append(linear(p_policy))
+            promised.append(linear_rows(offer, k, p_policy[members], own_q))
             if replay is None:
                 violations.append([power_flow_failure(int(operator.grid.bus[0]))])
             else:
@@ -232,7 +225,7 @@ class CoSimulation(mesa.Model):
                         operator.rows,
                         _row_values(replay, operator.grid.substation_kva),
                         promised[d],
-                        linear(p_kw),
+                        linear_rows(offer, k, p_kw[members], own_q),
                         fallback=bool(cleared.result.fallback),
                     )
                 )
@@ -262,12 +255,14 @@ class CoSimulation(mesa.Model):
         ledger = settle(
             flows,
             trades,
-            trade_price,
-            Recourse(self._delivered(cleared, realised), book.recourse_up, book.recourse_down),
-            realised.column("p_kw") - schedule.p_kw[k] - realised.column("recourse_kw"),
-            prices,
-            self._costs,
-            roster,
+            trade_price=trade_price,
+            recourse=Recourse(
+                self._delivered(cleared, realised), book.recourse_up, book.recourse_down
+            ),
+            error_kw=realised.column("p_kw") - schedule.p_kw[k] - realised.column("recourse_kw"),
+            prices=prices,
+            costs=self._costs,
+            roster=roster,
         )
         costs = operational_cost(flows, prices, self._costs, roster)
         return Settled(flows, costs, trades, trade_price, prices, ledger)
@@ -353,6 +348,31 @@ class CoSimulation(mesa.Model):
             audit = record.cleared.result.audits[d][record.k]
             totals.add_replay(network, violated=bool(found), binding=audit.binding)
             totals.add_causes(violation.cause for violation in found)
+
+
+def linear_rows(offer: NetworkOffer, k: int, p_kw: Array, q_kvar: Array) -> Array:
+    """Limit rows of a network's linear model at given injections.
+
+    Parameters
+    ----------
+    offer : NetworkOffer
+        The model.
+    k : int
+        Step of the window.
+    p_kw, q_kvar : ndarray, shape (n_members,)
+        Net injections of the network's peers. [kW, kvar]
+
+    Returns
+    -------
+    ndarray, shape (n_rows,)
+        [p.u.]
+    """
+    rows: Array = (
+        offer.value[k]
+        + offer.d_p[k] @ (p_kw - offer.p_kw[k])
+        + offer.d_q[k] @ (q_kvar - offer.q_kvar[k])
+    )
+    return rows
 
 
 def _row_values(replay: ReplayResult, substation_kva: float) -> Array:

@@ -21,12 +21,25 @@ _TYPES = {
     "to_bus": pa.int32(),
     "line": pa.int32(),
     "n_iterations": pa.int32(),
-    **dict.fromkeys(
-        "network peer_id offer reason status fallback seller buyer account item kind cause "
-        "component strategy element".split(),
-        pa.string(),
-    ),
-    **dict.fromkeys(["accepted", "binding", "is_source", "crosses_networks"], pa.bool_()),
+    "network": pa.string(),
+    "peer_id": pa.string(),
+    "offer": pa.string(),
+    "reason": pa.string(),
+    "status": pa.string(),
+    "fallback": pa.string(),
+    "seller": pa.string(),
+    "buyer": pa.string(),
+    "account": pa.string(),
+    "item": pa.string(),
+    "kind": pa.string(),
+    "cause": pa.string(),
+    "component": pa.string(),
+    "strategy": pa.string(),
+    "element": pa.string(),
+    "accepted": pa.bool_(),
+    "binding": pa.bool_(),
+    "is_source": pa.bool_(),
+    "crosses_networks": pa.bool_(),
 }
 
 TABLES: dict[str, str] = {

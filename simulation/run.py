@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from configs.schema import ScenarioConfig
+    from simulation.model import CoSimulation
 
 # The libraries behind a run take seconds to import; --help and a wrong option must not wait.
 
@@ -118,13 +119,10 @@ def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = Tru
     return folder
 
 
-def _advance(model: object, config: ScenarioConfig, *, quiet: bool) -> None:
+def _advance(model: CoSimulation, config: ScenarioConfig, *, quiet: bool) -> None:
     """Step through the run, with a progress bar in days."""
     from tqdm import tqdm  # noqa: PLC0415
 
-    from simulation.model import CoSimulation  # noqa: PLC0415
-
-    assert isinstance(model, CoSimulation)
     per_step = 1 / config.steps_per_day
     layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} d [{elapsed}<{remaining}{postfix}]"
     with tqdm(

@@ -141,7 +141,6 @@ def _check_peer(peer: PeerSpec, network: str, taken: set[str], profiles: Profile
 
 def _profile_names(profiles: ProfileSet) -> ProfileNames:
     """Sort the profiles by what a draw uses them for; without chargers or heat pumps, any load."""
-
     loads = tuple(name for name in profiles.names("load_p") if name in profiles.names("load_q"))
     special = HEAT_PUMPS + CHARGERS
     ordinary = tuple(name for name in loads if not name.startswith(special)) or loads

@@ -94,7 +94,7 @@ class StepTables:
             self.recorder.flush()
 
     def _time(self, step: int) -> dt.datetime:
-        return self._start + step * self._step  # type: ignore[no-any-return]
+        return self._start + step * self._step
 
     def _bids(self, record: StepRecord, at: dict[str, object]) -> None:
         rejected = record.cleared.rejected

@@ -30,7 +30,7 @@ class Markup:
             msg = f"markup must be at least 0 and finite, got {self.markup}"
             raise ValueError(msg)
 
-    def submit(self, truthful: Bid, observation: Observation) -> Bid:  # noqa: ARG002
+    def submit(self, truthful: Bid, observation: Observation) -> Bid:
         """Return the bid with its prices shaded."""
         up = 1.0 + self.markup
         unit = truthful.dispatchable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Truthful:
     """Submit the truthful bid: true quantities, costs, and supplier prices as limit prices."""
 
-    def submit(self, truthful: Bid, observation: Observation) -> Bid:  # noqa: ARG002
+    def submit(self, truthful: Bid, observation: Observation) -> Bid:
         """Return the truthful bid."""
         return truthful
 
