@@ -84,7 +84,7 @@ class FlexibleLoad:
     Attributes
     ----------
     power_kw : float
-        Largest load. [kW]
+        Largest load when waiting energy is made up for. [kW]
     curtailable_share : float
         Part of the baseline that may be dropped. [-]
     willingness_to_pay_eur_per_kwh : float
@@ -123,9 +123,10 @@ class FlexibleLoad:
         curtailed_kw, deferred_kw : float
             What was done. [kW]
         """
-        curtailed = min(max(curtail_kw, 0.0), baseline_kw)
+        curtailed = min(max(curtail_kw, 0.0), self.curtailable_share * baseline_kw)
         room = (self.backlog_max_kwh - self.backlog_kwh) / hours
         deferred = min(defer_kw, baseline_kw - curtailed, max(room, 0.0))
-        deferred = max(deferred, -self.backlog_kwh / hours)
+        headroom = max(self.power_kw - (baseline_kw - curtailed), 0.0)
+        deferred = max(deferred, -self.backlog_kwh / hours, -headroom)
         self.backlog_kwh = min(max(self.backlog_kwh + hours * deferred, 0.0), self.backlog_max_kwh)
         return curtailed, deferred

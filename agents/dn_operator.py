@@ -133,12 +133,10 @@ class DnOperator(mesa.Agent):
         row sums dominate.
         """
         r = self._impedance.z.real / S_BASE_KVA
-        controllable = np.unique(self._bus[[self._rating_of(k) > 0 for k in range(len(self._bus))]])
+        able = [rating.reactive_kvar > 0 for rating in self._rating.values()]
+        controllable = np.unique(self._bus[able])
         row_sum: Array = r[:, controllable].sum(axis=1)[self._bus]
         return row_sum
-
-    def _rating_of(self, k: int) -> float:
-        return self._rating[self.peers[k].peer_id].reactive_kvar
 
     def linearise(self, p_kw: Array, q_kvar: Array, refresh: Collection[int]) -> NetworkOffer:
         """Offer a linear model around a schedule.
@@ -150,6 +148,11 @@ class DnOperator(mesa.Agent):
         refresh : collection of int
             Steps of the window whose sensitivities are computed anew; the others keep those of
             the operating point at which they were last computed.
+
+        Returns
+        -------
+        NetworkOffer
+            The model; where the power flow has no solution it stands at zero injections.
         """
         point, converged = self._operating_point(p_kw, q_kvar)
         for t in range(len(p_kw)):

@@ -68,12 +68,36 @@ class Dso(mesa.Agent):
             What the operators expect of the other peers.
         tariff : TariffWindow
             The supplier's prices.
+
+        Returns
+        -------
+        book : BidBook
+            The bids in the roster's order.
+        result : ClearingResult
+            Schedule and certificates.
         """
         book = stack(bids, retail, self.roster)
         return book, self.clearing.clear(step, book, tariff)
 
     def awards(self, book: BidBook, result: ClearingResult, step: int, cadence: int) -> list[Award]:
-        """Tell every peer its schedule of the binding steps."""
+        """Tell every peer its schedule of the binding steps.
+
+        Parameters
+        ----------
+        book : BidBook
+            The bids.
+        result : ClearingResult
+            Their clearing.
+        step : int
+            First step of the window.
+        cadence : int
+            Number of steps that bind.
+
+        Returns
+        -------
+        list of Award
+            One for every peer, in the roster's order.
+        """
         s, roster, binding = result.schedule, self.roster, slice(0, cadence)
 
         def spread(values: Array, owners: NDArray[np.intp]) -> Array:

@@ -12,7 +12,6 @@ from agents.strategies.registry import STRATEGIES
 from configs.schema import Name, NonNegative, Positive, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,7 +36,7 @@ class PeerSpec(Settings):
     """Bus number of the source data."""
     load_kw: NonNegative = 0.0
     """Peak of the must-serve load. [kW]"""
-    load_kvar: float = 0.0
+    load_kvar: float = Field(default=0.0, allow_inf_nan=False)
     """Reactive load at the peak of the reactive profile, flexible load included. [kvar]"""
     load_profile: str = "G0-A"
     """Profile of the must-serve and of the reactive load."""
@@ -63,7 +62,7 @@ class PeerSpec(Settings):
     """Its linear cost; the quadratic one adds a fifth of this at full power. [EUR/kWh]"""
     power_factor: float = Field(default=0.995, gt=0.5, le=1.0)
     """Power factor at full power down to which the devices supply or take reactive power. [-]"""
-    strategy: str = Field(default="truthful")
+    strategy: str = "truthful"
     """Name of the strategy."""
     markup: NonNegative = 0.0
     """Parameter of the ``markup`` strategy. [-]"""
@@ -86,7 +85,7 @@ class PeerSpec(Settings):
 
 
 class ProfileNames(Settings):
-    """Profiles a draw chooses from, by use."""
+    """Profiles a draw chooses from, by use; names without their prefix."""
 
     load: tuple[str, ...]
     heat_pump: tuple[str, ...]
@@ -101,7 +100,7 @@ def draw_population(
     profiles: ProfileNames,
     rng: np.random.Generator,
 ) -> list[PeerSpec]:
-    """Draw one peer for every load bus.
+    """Draw one peer for every load bus but the source.
 
     Parameters
     ----------
@@ -118,8 +117,16 @@ def draw_population(
     -------
     list of PeerSpec
         In the order of the network's buses.
+
+    Raises
+    ------
+    PopulationError
+        If there is no load bus.
     """
-    at = np.flatnonzero(network.load_kw > 0)
+    at = 1 + np.flatnonzero(network.load_kw[1:] > 0)
+    if not len(at):
+        msg = f"network {network.name}: no bus but the source has a load, so there are no peers"
+        raise PopulationError(msg)
     n, load_kw = len(at), network.load_kw[at]
     peak_kw = load_kw.sum()
     owner = _choose(rng, n, settings.renewable_owner_share)
@@ -127,8 +134,10 @@ def draw_population(
     pv_owner = np.setdiff1d(owner, wind_owner)
     pv_kw, wind_kw = np.zeros(n), np.zeros(n)
     installed = settings.renewable_to_peak * peak_kw
-    pv_kw[pv_owner] = _sizes(rng, load_kw[pv_owner], installed * (1 - settings.wind_fraction))
-    wind_kw[wind_owner] = _sizes(rng, load_kw[wind_owner], installed * settings.wind_fraction)
+    # Few owners may all be of one kind: it takes the other's part.
+    wind_part = settings.wind_fraction if len(pv_owner) and len(wind_owner) else len(wind_owner) > 0
+    pv_kw[pv_owner] = _sizes(rng, load_kw[pv_owner], installed * (1 - wind_part))
+    wind_kw[wind_owner] = _sizes(rng, load_kw[wind_owner], installed * wind_part)
     battery_kw = np.zeros(n)
     battery_owner = _part(rng, owner, settings.battery_owner_share)
     battery_kw[battery_owner] = settings.battery_to_renewable * (pv_kw + wind_kw)[battery_owner]
@@ -197,6 +206,18 @@ def _sizes(
 def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
     """Read a peer table: a CSV file with the fields of :class:`PeerSpec` as columns.
 
+    Parameters
+    ----------
+    path : Path
+        The file. Empty cells and missing columns take the defaults.
+    network : RadialNetwork
+        The network whose bus numbers the table uses.
+
+    Returns
+    -------
+    list of PeerSpec
+        In the order of the table.
+
     Raises
     ------
     PopulationError
@@ -204,14 +225,18 @@ def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
         stands twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            table = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: cannot be read as a CSV file ({error})"
         raise PopulationError(msg) from error
     peers: list[PeerSpec] = []
-    for number, row in enumerate(table, start=2):
+    for number, row in table:
         place = f"{path}, line {number}"
+        if None in row or None in row.values():
+            msg = f"{place}: as many values as columns are needed"
+            raise PopulationError(msg)
         try:
             peer = PeerSpec.model_validate({k: v for k, v in row.items() if v != ""})
         except ValidationError as error:
@@ -229,22 +254,15 @@ def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
 
 def _check(peer: PeerSpec, network: RadialNetwork, taken: set[str], place: str) -> None:
     """Refuse what no single field can tell."""
-    faults: Sequence[tuple[bool, Callable[[], str]]] = (
-        (peer.peer_id in taken, lambda: f"peer {peer.peer_id} stands twice"),
-        (
-            peer.bus not in set(network.bus[1:].tolist()),
-            lambda: f"bus {peer.bus} is not a load bus of network {network.name}",
-        ),
-        (
-            peer.strategy not in STRATEGIES,
-            lambda: f"unknown strategy {peer.strategy!r}; known are {sorted(STRATEGIES)}",
-        ),
-        (
-            (peer.battery_kw > 0) != (peer.battery_kwh > 0),
-            lambda: "battery_kw and battery_kwh must both be positive or both zero",
-        ),
-    )
-    for wrong, message in faults:
-        if wrong:
-            msg = f"{place}: {message()}"
-            raise PopulationError(msg)
+    if peer.peer_id in taken:
+        fault = f"peer {peer.peer_id} stands twice"
+    elif peer.bus not in network.bus[1:].tolist():
+        fault = f"bus {peer.bus} is not a load bus of network {network.name}"
+    elif peer.strategy not in STRATEGIES:
+        fault = f"unknown strategy {peer.strategy!r}; known are {sorted(STRATEGIES)}"
+    elif (peer.battery_kw > 0) != (peer.battery_kwh > 0):
+        fault = "battery_kw and battery_kwh must both be positive or both zero"
+    else:
+        return
+    msg = f"{place}: {fault}"
+    raise PopulationError(msg)

@@ -38,12 +38,15 @@ EFFICIENCY = 0.95
 WEAR_EUR_PER_KWH = 0.02
 """Assumed wear per kWh charged and per kWh discharged. [EUR/kWh]"""
 INITIAL_STATE_OF_CHARGE = 0.5
+"""Energy stored at the start of a run over the capacity. [-]"""
 QUADRATIC_PART = 0.2
 """Rise of a dispatchable unit's marginal cost up to full power, over its linear cost. [-]"""
 WILLINGNESS_TO_PAY = 0.6
 """Discomfort of a dropped kWh, about twice the retail price. [EUR/kWh]"""
 CURTAILABLE_SHARE = 0.3
+"""Part of a flexible load that may be dropped. [-]"""
 DEFERRAL_EUR_PER_KWH_H = 0.004
+"""Discomfort of a kWh waiting for an hour. [EUR/(kWh h)]"""
 BACKLOG_HOURS = 3.0
 """Largest waiting energy of a flexible load, in hours of its rating. [h]"""
 CAPACITY_EUR_PER_KW_H = 0.002
@@ -52,12 +55,16 @@ CAPACITY_EUR_PER_KW_H = 0.002
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """A peer's own forecast, or what really came: shape (n_steps,) each. [kW, kvar]"""
+    """A peer's own forecast, or what really came: shape (n_steps,) each."""
 
     load_kw: Series
+    """Must-serve load. [kW]"""
     load_kvar: Series
+    """Reactive load, flexible load included. [kvar]"""
     flexible_kw: Series
+    """Flexible load. [kW]"""
     renewable_kw: Series
+    """Available renewable power. [kW]"""
 
 
 class Prosumer(mesa.Agent):
@@ -155,8 +162,23 @@ class Prosumer(mesa.Agent):
         up, down = (max(side) for side in zip(*asked, strict=True))
         return RecourseOffer(up, down, CAPACITY_EUR_PER_KW_H)
 
-    def deviation(self, award: Award, actual: Outlook, k: int) -> tuple[float, float]:
-        """Measure how far reality is off the schedule before any recourse. [kW, kvar]"""
+    def deviation(self, award: Award, actual: Outlook, k: int) -> float:
+        """Measure how far reality is off the schedule before any recourse.
+
+        Parameters
+        ----------
+        award : Award
+            Schedule of the binding steps.
+        actual : Outlook
+            What really came, one step.
+        k : int
+            Binding step that is realised.
+
+        Returns
+        -------
+        float
+            Real less scheduled injection. [kW]
+        """
         outlook = self._outlook
         if outlook is None:
             msg = f"peer {self.peer_id} has no forecast to deviate from"
@@ -164,7 +186,7 @@ class Prosumer(mesa.Agent):
         renewable = _renewable_output(award, actual, k) - float(award.renewable_kw[k])
         load = actual.load_kw[0] + actual.flexible_kw[0] - outlook.load_kw[k]
         load -= outlook.flexible_kw[k]
-        return renewable - float(load), float(outlook.load_kvar[k] - actual.load_kvar[0])
+        return renewable - float(load)
 
     def follow(
         self, award: Award, activation: Activation, actual: Outlook, k: int, hours: float
@@ -186,6 +208,11 @@ class Prosumer(mesa.Agent):
             Binding step that is realised.
         hours : float
             Length of the step. [h]
+
+        Returns
+        -------
+        MeterReading
+            What the meter of the peer shows.
         """
         load, baseline = float(actual.load_kw[0]), float(actual.flexible_kw[0])
         renewable = _renewable_output(award, actual, k)

@@ -15,13 +15,15 @@ from configs.schema import ScenarioConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pydantic_core import ErrorDetails
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names its place and what is allowed."""
 
 
 def shipped() -> list[str]:
-    """Names of the scenarios that come with the package."""
+    """List the names of the scenarios that come with the package."""
     return sorted(
         entry.name.removesuffix(".yaml")
         for entry in resources.files("configs").iterdir()
@@ -53,7 +55,8 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> ScenarioConfig:
     text, origin = _read(name_or_path)
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # A date that no calendar has is a plain ValueError.
+    except (yaml.YAMLError, ValueError) as error:
         msg = f"{origin}: not valid YAML: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
     if not isinstance(tree, dict):
@@ -100,7 +103,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(msg)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         msg = f"--set {override}: the value is not valid YAML"
         raise ConfigError(msg) from error
     *parents, last = path.split(".")
@@ -142,8 +145,8 @@ _NETWORK_FILES = {"pandapower_json", "matpower", "csv"}
 
 
 def _relative_to(tree: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Read relative paths in a file as relative to that file."""
-    folder = Path(origin).parent if Path(origin).is_file() else Path()
+    """Read relative paths in a file as relative to that file; absolute, they outlive it."""
+    folder = Path(origin).absolute().parent if Path(origin).is_file() else Path.cwd()
 
     def placed(value: Any) -> Any:
         return str(folder / value) if isinstance(value, str) else value
@@ -168,7 +171,10 @@ def _relative_to(tree: dict[str, Any], origin: str) -> dict[str, Any]:
 def _explain(error: ValidationError) -> list[str]:
     """One sentence for every fault."""
     out = []
-    for fault in error.errors():
+    faults = error.errors()
+    for fault in faults:
+        if fault["type"] == "too_short" and _has_inner_fault(fault["loc"], faults):
+            continue
         place = ".".join(map(str, fault["loc"])) or "scenario"
         if fault["type"] == "extra_forbidden":
             out.append(f"unknown key {place}{_suggestion(fault['loc'])}")
@@ -179,6 +185,12 @@ def _explain(error: ValidationError) -> list[str]:
             shown = "" if isinstance(given, dict | list) else f" (got {given!r:.60})"
             out.append(f"{place}: {fault['msg']}{shown}")
     return out
+
+
+def _has_inner_fault(location: tuple[int | str, ...], faults: list[ErrorDetails]) -> bool:
+    """Whether an entry is at fault: its list then counts as empty, which says nothing new."""
+    n = len(location)
+    return any(len(f["loc"]) > n and f["loc"][:n] == location for f in faults)
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:

@@ -165,7 +165,7 @@ class Prices(Settings):
     """Supplier's buying price for renewable and other injections. [EUR/kWh]"""
     loss_adder_eur_per_kwh: NonNegative = 0.01
     """Price of network losses above spot. [EUR/kWh]"""
-    imbalance_buy_factor: Annotated[float, Field(ge=1.0)] = 1.15
+    imbalance_buy_factor: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 1.15
     """Imbalance price of a shortage over the supplier's selling price. [-]"""
     imbalance_sell_factor: Share = 0.5
     """Imbalance price of a surplus over the supplier's buying price. [-]"""

@@ -87,6 +87,13 @@ class LimitRows:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Differentiate the rows at one step.
 
+        Parameters
+        ----------
+        point : OperatingPoint
+            AC solutions of several steps.
+        step : int
+            The step among them.
+
         Returns
         -------
         d_p, d_q : ndarray, shape (n_rows, n_buses - 1)

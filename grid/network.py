@@ -38,9 +38,9 @@ class RadialNetwork:
     v_min_pu, v_max_pu : ndarray, shape (n_buses,)
         Voltage limits. [p.u.]
     shunt_kw, shunt_kvar : ndarray, shape (n_buses,)
-        Power drawn (kW) and reactive power *injected* (kvar) by the shunts at 1 p.u.
+        Power drawn and reactive power *injected* by the shunts at 1 p.u. [kW, kvar]
     load_kw, load_kvar : ndarray, shape (n_buses,)
-        Nominal peak loads of the source data, scaled. [kW, kvar]
+        Nominal peak loads of the source data, times the load scale. [kW, kvar]
     parent : ndarray of int, shape (n_buses - 1,)
         Position of the bus that feeds bus ``k + 1`` through branch ``k``.
     r_ohm, x_ohm : ndarray, shape (n_buses - 1,)

@@ -162,6 +162,11 @@ class OperatingPoint:
     ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Differentiate the complex voltages of one step.
 
+        Parameters
+        ----------
+        step : int
+            The step.
+
         Returns
         -------
         d_p, d_q : ndarray of complex, shape (n_buses - 1, n_buses - 1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grid.limits import UNDER_VOLTAGE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,11 +29,15 @@ class Violation:
     element: int
     """Bus number, line position, or source bus."""
     kind: str
+    """What was violated: one of the kinds of :mod:`grid.limits`, or a failed power flow."""
     value: float
     """Voltage [p.u.], or loading over rating [-]."""
     limit: float
+    """Limit of the value."""
     excess: float
+    """How far the value lies beyond it, positive."""
     cause: str
+    """Why; see :func:`find_violations`."""
 
 
 def find_violations(
@@ -61,6 +67,11 @@ def find_violations(
         Values of the linear model at the realised injections. [p.u.]
     fallback : bool
         Whether the step's clearing was degraded.
+
+    Returns
+    -------
+    list of Violation
+        In the order of the rows; empty if every limit is kept.
     """
     out = []
     for r in np.flatnonzero(actual > rows.limit + TOLERANCE_PU):
@@ -72,7 +83,7 @@ def find_violations(
             cause = "recourse"
         else:
             cause = "linearisation"
-        sign = -1.0 if rows.kind[r] == "under_voltage" else 1.0
+        sign = -1.0 if rows.kind[r] == UNDER_VOLTAGE else 1.0
         out.append(
             Violation(
                 element=int(rows.element[r]),

@@ -52,6 +52,10 @@ RESCREEN = 1.3
 """An hour is linearised anew when its last known margins, so enlarged, touch a limit."""
 
 
+USEFUL_CERTIFICATE = 0.7
+"""A binding step whose certificate is below this part of the risk level wastes some of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Audit:
     """What the AC-exact schedule promises in one network and binding step.
@@ -216,7 +220,7 @@ class MarketClearing:
             )
         except SolverFailedError as error:
             log.warning("step %d: solver failed (%s); supplier-only schedule", step, error)
-            return self._fall_back(step, book, second, samples, clock)
+            return self._fall_back(book, second, samples, clock)
         best = min(iterates, key=self._preference)
         self._remember(step, book, best.schedule, hours)
         return ClearingResult(
@@ -263,6 +267,17 @@ class MarketClearing:
             self._recalibrate(hours, schedule, exact, audits, samples)
         return iterates
 
+    def _well_used(self, audit: Audit) -> bool:
+        """Whether the certificate is kept and, where it costs something, used up.
+
+        A certificate below what is useful is accepted where the margin is the smallest possible:
+        with few samples the worst-case probability moves in jumps.
+        """
+        useful = USEFUL_CERTIFICATE * self.settings.risk_level
+        tight = audit.gap.min() <= SHORT
+        unused = audit.binding and audit.certificate < useful and not tight
+        return audit.certificate <= self._allowed and not unused
+
     @property
     def _allowed(self) -> float:
         """Largest certificate that needs no further pass."""
@@ -281,14 +296,20 @@ class MarketClearing:
                 tightest = audit.gap.min()
                 if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
                     return False
-                if self.factor.joint and audit.certificate > self._allowed:
+                if self.factor.joint and not self._well_used(audit):
                     return False
         return True
 
     def _preference(self, iterate: _Iterate) -> tuple[float, float]:
-        """Rank certified iterates by cost, and before them none; others by certificate."""
-        excess = max(iterate.certificate - self._allowed, 0.0)
-        return excess, iterate.decisions.objective
+        """Rank iterates that keep their promise by cost, and before them none; others by excess.
+
+        Joint methods promise the certificate, individual ones the margins of their rows.
+        """
+        if self.factor.joint:
+            excess = iterate.certificate - self._allowed
+        else:
+            excess = -SHORT - min(a.gap.min() for audits in iterate.audits for a in audits)
+        return max(float(excess), 0.0), iterate.decisions.objective
 
     def _refreshed(
         self, offers: tuple[NetworkOffer, ...], exact: tuple[NetworkOffer, ...]
@@ -533,7 +554,6 @@ class MarketClearing:
 
     def _fall_back(
         self,
-        step: int,
         book: BidBook,
         second: SecondStage,
         samples: list[ErrorSamples],

@@ -25,9 +25,9 @@ def upstream_energy(v: Variables, p: Parameters, controlled_kw: cp.Expression) -
     Peers' purchases are their exports less their injections; the part that no decision changes
     stands in ``constant_cost``.
     """
-    purchases = cp.sum(v.exports - controlled_kw, axis=1) - cp.sum(v.bought, axis=1)
-    sales = cp.sum(v.exports, axis=1) - cp.sum(v.sold, axis=1)
-    return p.retail @ purchases - p.feed_in @ sales
+    bought = cp.sum(p.retail @ (v.exports - controlled_kw)) - cp.sum(p.retail @ v.bought)
+    sold = cp.sum(p.feed_in @ v.exports) - cp.sum(p.feed_in @ v.sold)
+    return bought - sold
 
 
 def bid_premiums(v: Variables, p: Parameters) -> cp.Expression:

@@ -203,8 +203,7 @@ class Parameters:
         )
         # Costs that no decision changes; products of two parameters would not be DPP.
         constant_cost = (
-            tariff.retail @ trading["idle_import_kw"].sum(axis=1)
-            - tariff.retail @ fixed_kw[:, roster.active].sum(axis=1)
+            -tariff.retail @ fixed_kw.sum(axis=1)
             + tariff.loss @ losses.constant_kw.sum(axis=1)
             + tariff.loss @ (losses.d_p * fixed_kw - losses.d_q * book.load_kvar).sum(axis=1)
             + (q_damping * q_centre[:, roster.reactive] ** 2).sum()

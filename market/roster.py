@@ -59,11 +59,6 @@ class Roster:
         """Number of networks."""
         return len(self.network)
 
-    @cached_property
-    def place(self) -> dict[str, int]:
-        """Place of each peer in the order."""
-        return {peer_id: k for k, peer_id in enumerate(self.peer_id)}
-
     def _owners(self, attribute: str) -> Index:
         return np.flatnonzero([getattr(rating, attribute) > 0 for rating in self.rating])
 

@@ -249,6 +249,10 @@ class WassersteinJoint(_Method):
 
     joint: ClassVar[bool] = True
 
+    def two_sided(self, z: Floats, weights: Floats) -> float:
+        """Return the factor of a single `|z|`: with one row nothing is joint."""
+        return Wasserstein(self.risk_level, self.radius).two_sided(z, weights)
+
     def _raw_factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
         kappa = common_safety_factor(z, weights, self.risk_level, self.radius, slack_ratio)
         return np.full(z.shape[1], kappa)

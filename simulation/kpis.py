@@ -44,7 +44,35 @@ class Tally:
 
 @dataclass
 class RunTotals:
-    """Sums and counts over a run."""
+    """Sums and counts over a run.
+
+    Attributes
+    ----------
+    networks : tuple of str
+        Names of the networks.
+    costs_eur : dict of str to float
+        Operational cost by component. [EUR]
+    within_kwh, across_kwh : float
+        Energy traded between peers of one network, and of two. [kWh]
+    curtailed_kwh, renewable_available_kwh : float
+        Renewable energy not used, and all there was. [kWh]
+    load_kwh : float
+        Served load. [kWh]
+    uncertified : int
+        Binding network-steps whose certificate exceeds the promise.
+    fallbacks : dict of str to int
+        Degraded clearings by name.
+    clearings, passes : int
+        Clearings, and the solves in them.
+    rejected_bids : int
+        Bids that an operator refused.
+    causes : dict of str to int
+        Single violations by cause.
+    certificates : list of float
+        Certified violation probabilities of the steps in which a grid limit binds.
+    every, binding : dict of str to Tally
+        AC violations by network, over all steps and over those in which a grid limit binds.
+    """
 
     networks: tuple[str, ...]
     costs_eur: dict[str, float] = field(default_factory=dict)
@@ -54,7 +82,6 @@ class RunTotals:
     renewable_available_kwh: float = 0.0
     load_kwh: float = 0.0
     uncertified: int = 0
-    slack_steps: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
     clearings: int = 0
     passes: int = 0

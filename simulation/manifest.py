@@ -52,14 +52,13 @@ class Manifest:
 
     def __init__(self, folder: Path, config: ScenarioConfig, world: World) -> None:
         self.folder = folder
-        self._started = _now()
         history_days = config.forecast.sample_days + config.forecast.climatology_days + 2
         wraps = world.first_row < history_days * config.steps_per_day
         self._fixed: dict[str, Any] = {
             "scenario": config.name,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "seed": config.seed,
-            "started": self._started,
+            "started": _now(),
             "python": platform.python_version(),
             "versions": {package: metadata.version(package) for package in PACKAGES},
             "git_commit": _git_commit(),

@@ -85,7 +85,7 @@ class CoSimulation(mesa.Model):
             forecast = self._forecast()
             bids = self._bid()
             accepted, rejected = self._validate(bids)
-            book, result = self._clear(accepted, rejected, forecast)
+            book, result = self._clear(accepted, forecast)
             awards = self.dso.awards(book, result, self.now, self.config.market.cadence_steps)
             self._cleared = Cleared(self.now, bids, rejected, book, result, awards)
         cleared = self._cleared
@@ -136,9 +136,7 @@ class CoSimulation(mesa.Model):
         self.totals.rejected_bids += len(rejected)
         return accepted, rejected
 
-    def _clear(
-        self, accepted: dict[str, Bid], rejected: dict[str, str], forecast: Array
-    ) -> tuple[BidBook, ClearingResult]:
+    def _clear(self, accepted: dict[str, Bid], forecast: Array) -> tuple[BidBook, ClearingResult]:
         """The DSO clears; peers without a valid bid stay on their retail contracts."""
         observation = self._observation()
         retail = {
@@ -186,13 +184,13 @@ class CoSimulation(mesa.Model):
         row = (self.world.first_row + self.now) % len(self.world.profiles.values)
         actual_profiles = self.world.profiles.values[row : row + 1]
         actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
-        deviations = np.array(
+        error_kw = np.array(
             [
                 p.deviation(award, outlook, k)
                 for p, award, outlook in zip(self.prosumers, cleared.awards, actual, strict=True)
             ]
         )
-        omega = network_errors(deviations[:, 0], self.roster)
+        omega = network_errors(error_kw, self.roster)
         activations, asked = self.dso.activate(cleared.result, self.now, k, omega)
         readings = [
             p.follow(award, activation, outlook, k, self.roster.step_hours)
@@ -200,7 +198,7 @@ class CoSimulation(mesa.Model):
                 self.prosumers, cleared.awards, activations, actual, strict=True
             )
         ]
-        return Realised(readings, deviations[:, 0], deviations[:, 1], asked)
+        return Realised(readings, error_kw, asked)
 
     def _replay(self, cleared: Cleared, realised: Realised) -> Replayed:
         """Run the AC power flow of every network and look for violations."""

@@ -36,6 +36,8 @@ import pandas as pd
 from simulation.profiles import mean_over_steps, read_time_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from configs.schema import Prices
@@ -111,7 +113,7 @@ def make_tariff(settings: Prices, times: pd.DatetimeIndex, rng: np.random.Genera
     if settings.file is None:
         spot, source = synthetic_spot(settings, times, rng), SYNTHETIC
     else:
-        spot, source = _spot_of_file(settings, times), str(settings.file)
+        spot, source = _spot_of_file(settings.file, times), str(settings.file)
     retail = spot + settings.retail_adder_eur_per_kwh
     feed_in = np.full(len(times), settings.feed_in_eur_per_kwh)
     _check_spread(source, times, retail, feed_in)
@@ -194,10 +196,8 @@ def _unit_noise(n: int, step_hours: float, rng: np.random.Generator) -> NDArray[
     return noise
 
 
-def _spot_of_file(settings: Prices, times: pd.DatetimeIndex) -> NDArray[np.float64]:
+def _spot_of_file(path: Path, times: pd.DatetimeIndex) -> NDArray[np.float64]:
     """Read the spot price; finer data are averaged, coarser ones hold until their next time."""
-    path = settings.file
-    assert path is not None
     try:
         file_times, table = read_time_table(path)
         if SPOT not in table:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from configs.schema import Profiles
+from configs.schema import MINUTES_PER_DAY, Profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "data" / "simbench_extract.parquet"
 KIND_OF_PREFIX = {"load_p": "load", "load_q": "load", "pv": "pv", "wind": "wind"}
 LARGEST_GENERATION = 1.5
-MINUTES_PER_DAY = 1440
 
 
 class ProfileError(ValueError):

@@ -77,7 +77,7 @@ class Recorder:
     Parameters
     ----------
     folder : Path
-        Folder of the run; must exist.
+        Folder of the run; must exist when rows are flushed.
     """
 
     def __init__(self, folder: Path) -> None:

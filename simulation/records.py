@@ -41,7 +41,6 @@ class Realised:
     readings: list[MeterReading]
     error_kw: Array
     """Deviation from the schedule before recourse, (n_peers,). [kW]"""
-    error_kvar: Array
     asked_kw: Array
     """Recourse asked of every recourse device, (n_recourse,). [kW]"""
 

@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a scenario; 0 when done, 2 for input that cannot be used."""
+    """Run a scenario; 0 when done, 2 for input that cannot be used, 130 when interrupted."""
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from configs.loading import load  # noqa: PLC0415
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -86,6 +88,8 @@ def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = Tru
     OSError
         If the folder cannot be written.
     """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
     from simulation.manifest import Manifest  # noqa: PLC0415
     from simulation.model import CoSimulation  # noqa: PLC0415
     from simulation.recorder import Recorder  # noqa: PLC0415
@@ -94,24 +98,28 @@ def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = Tru
     from simulation.tables import StepTables  # noqa: PLC0415
 
     start = time.perf_counter()
-    world = build_world(config)
-    folder = _new_folder(config, output)
-    manifest = Manifest(folder, config, world)
-    manifest.write("running")
-    recorder = Recorder(folder)
-    tables = StepTables(recorder, config, world)
-    tables.write_networks()
-    status = "failed"
-    try:
+    # Threads cost the many small matrix products more than they gain them.
+    with threadpool_limits(limits=1):
+        world = build_world(config)
+        folder = _free_folder(config, output)
+        recorder = Recorder(folder)
+        tables = StepTables(recorder, config, world)
         model = CoSimulation(config, world, tables)
-        _advance(model, config, quiet=quiet)
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        recorder.close()
-        manifest.write(status)
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = Manifest(folder, config, world)
+        manifest.write("running")
+        status = "failed"
+        try:
+            tables.write_networks()
+            _advance(model, config, quiet=quiet)
+            status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            sys.stderr.write(f"interrupted after {model.now} steps; results so far in {folder}\n")
+            raise
+        finally:
+            recorder.close()
+            manifest.write(status)
     summary = summarise(model, time.perf_counter() - start)
     text = write_summary(folder, summary)
     if not quiet:
@@ -139,15 +147,14 @@ def _advance(model: CoSimulation, config: ScenarioConfig, *, quiet: bool) -> Non
             bar.update((step + 1) * per_step - bar.n)
 
 
-def _new_folder(config: ScenarioConfig, output: Path | None) -> Path:
-    """Make the folder of the run; a folder with anything in it is refused."""
+def _free_folder(config: ScenarioConfig, output: Path | None) -> Path:
+    """Name the folder of the run; one with anything in it is refused."""
     if output is None:
         now = dt.datetime.now(tz=dt.UTC)
         output = Path("results") / f"{config.name}-{now:%Y%m%dT%H%M%S%f}"
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg = f"--output {output}: exists already and is not an empty folder"
         raise ValueError(msg)
-    output.mkdir(parents=True, exist_ok=True)
     return output
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 IMPLAUSIBLE_WIND = ("WP1", "WP2", "WP9")
 """SimBench wind profiles with half the year's hours at full load: not onshore plants."""
 HEAT_PUMPS = ("Air_", "Soil_")
+"""Beginnings of the names of SimBench load profiles of heat pumps."""
 CHARGERS = ("HLS_",)
+"""Beginnings of the names of SimBench load profiles of car chargers."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.prosumer import INITIAL_STATE_OF_CHARGE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,12 +24,17 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         The run.
     wall_s : float
         Seconds from start to end.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds; units stand in the keys.
     """
     totals, market = model.totals, model.config.market
     certificates = np.array(totals.certificates)
     solver, ac = model.seconds["solver"], model.seconds["ac"]
     stored = sum(p.battery.energy_kwh for p in model.prosumers if p.battery is not None)
-    at_start = sum(rating.storage_kwh for rating in model.roster.rating) / 2
+    capacity = sum(rating.storage_kwh for rating in model.roster.rating)
     return {
         "scenario": model.config.name,
         "days": model.config.days,
@@ -42,7 +49,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "load_kwh": totals.load_kwh,
         "renewable_available_kwh": totals.renewable_available_kwh,
         "renewable_curtailed_kwh": totals.curtailed_kwh,
-        "stored_energy_change_kwh": stored - at_start,
+        "stored_energy_change_kwh": stored - INITIAL_STATE_OF_CHARGE * capacity,
         "promised_violation_probability": market.risk_level,
         "certificate_where_binding": {
             "n": len(certificates),

@@ -70,11 +70,11 @@ class StepTables:
                     "max_i_ka": network.max_i_ka,
                 },
             )
-            names = "peer_id bus load_kw flexible_kw pv_kw wind_kw battery_kw battery_kwh"
-            columns = {
-                name: [getattr(peer, name) for peer in peers]
-                for name in (*names.split(), "dispatchable_kw", "strategy")
-            }
+            names = (
+                "peer_id bus load_kw flexible_kw pv_kw wind_kw battery_kw battery_kwh "
+                "dispatchable_kw strategy"
+            )
+            columns = {name: [getattr(peer, name) for peer in peers] for name in names.split()}
             columns["reactive_kvar"] = [registration(peer).reactive_kvar for peer in peers]
             self.recorder.write("peers", {"network": network.name, **columns})
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from market.chance import Moments, RowErrors
 from market.parameters import SecondStage
@@ -259,16 +258,14 @@ def test_recourse_of_a_battery_shrinks_the_margin(conic):
 
 
 def test_recourse_stops_where_its_price_meets_what_the_margin_saves():
-    # Half of the error is explained by the total, so sigma has a bend that the share can reach:
-    # d sigma / d alpha = -(beta - g a) g S^2 / sigma, worth kappa * feed_in / r times as much.
-    stage, roster, book = recourse_market(capacity=0.006)
+    stage, roster, book = recourse_market(capacity=0.13)
     row = uncertain_row(roster, book, [1e-3, 2e-3], remainder=4e-3)
-    decisions = stage.solve([row])
-    alpha = decisions.values["alpha"][0, 0]
+    alpha = stage.solve([row]).values["alpha"][0, 0]
+    # -d sigma / d alpha, times what a p.u. of margin costs.
     explained = (1e-3 - 2e-3 * alpha) * STD
-    saving = KAPPA * explained / np.hypot(explained, 4e-3) * 2e-3 * STD * FEED_IN / 1e-3
+    steepness = explained / np.hypot(explained, 4e-3) * 2e-3 * STD
     assert 0.01 < alpha < 0.249
-    assert saving == pytest.approx(0.006 * 16.0, rel=1e-3)
+    assert KAPPA * steepness * FEED_IN / 1e-3 == pytest.approx(0.13 * 16.0, rel=1e-3)
 
 
 def test_a_mean_error_shifts_the_row_and_recourse_takes_it_back():
@@ -328,13 +325,45 @@ def test_the_cone_states_the_deterministic_equivalent_of_the_samples():
 
 @pytest.mark.parametrize("conic", [True, False])
 def test_mu_is_what_a_higher_limit_would_save(conic):
-    stage, roster, book = recourse_market(capacity=0.006)
+    stage, roster, book = recourse_market(capacity=0.13)
     row = uncertain_row(roster, book, [1e-3, 2e-3], remainder=4e-3)
     row = replace(row, conic=conic)
     step = 1e-3
     below, above = (stage.solve([replace(row, room=row.room + d)]) for d in (-step, step))
     saved = (below.objective - above.objective) / (2 * step)
     assert stage.solve([row]).mu[0] == pytest.approx(saved, rel=1e-3)
+
+
+# --- few and odd peers ------------------------------------------------------------------------
+
+
+def test_a_market_without_any_device_buys_from_the_supplier():
+    peers = {"home": Peer(load=3.0), "other": Peer(load=1.0, network="B")}
+    stage, _, _ = make_first_stage(peers, make_tariff(2))
+    assert stage.solve([]).objective == pytest.approx(2 * 4.0 * RETAIL, abs=1e-6)
+
+
+def test_peers_that_take_no_part_count_at_the_supplier_but_trade_nothing():
+    peers = {
+        "seller": Peer(pv=10.0),
+        "absent seller": Peer(pv=7.0, takes_part=False),
+        "buyer": Peer(load=4.0),
+        "absent buyer": Peer(load=5.0, takes_part=False),
+        "absent with a device": Peer(load=9.0, pv=1.0, takes_part=False),
+    }
+    stage, _, _ = make_first_stage(peers, make_tariff())
+    decisions = stage.solve([])
+    assert decisions.values["bought"][0, 0] == pytest.approx(4.0, abs=1e-5)
+    expected = 4.0 * FEE - (6.0 + 7.0) * FEED_IN + (5.0 + 8.0) * RETAIL
+    assert decisions.objective == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_peer_that_takes_no_part_is_not_curtailed():
+    peers = {"absent": Peer(pv=100.0, takes_part=False), "sun": Peer(pv=10.0)}
+    stage, roster, book = make_first_stage(peers, make_tariff())
+    decisions = stage.solve([voltage_row(roster, book, [1e-3, 1e-3])])
+    np.testing.assert_allclose(decisions.values["renewable"][0], [100.0, 0.0], atol=1e-4)
+    assert decisions.values["violation"][0, 0] == pytest.approx(50.0, abs=1e-4)
 
 
 # --- the second stage -------------------------------------------------------------------------
@@ -390,10 +419,3 @@ def test_a_device_without_a_recourse_offer_is_left_alone():
     peers = {"cell": Peer(battery=battery())}
     stage, _, _ = make_first_stage(peers, make_tariff(buy=0.5, sell=-0.5), second=second)
     assert stage.solve([]).values["alpha"][0, 0] == pytest.approx(0.0, abs=1e-6)
-
-
-# --- the gaussian factor, end to end ----------------------------------------------------------
-
-
-def test_the_factor_of_the_gaussian_method_is_the_one_used_by_hand():
-    assert norm.ppf(0.95) == pytest.approx(1.6448536, abs=1e-7)
