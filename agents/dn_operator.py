@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from agents.prosumer import registration, source_maps
 from grid.limits import LimitRows
 from grid.power_flow import BatchPowerFlow
-from grid.sensitivity import ImpedanceModel, OperatingPoint
+from grid.sensitivity import ImpedanceModel, OperatingPoint, SensitivityError
 from grid.units import S_BASE_KVA
 from market.bids import faults
 from market.offers import ErrorSamples, NetworkOffer
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from market.bids import Bid
 
     Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 
 class DnOperator(mesa.Agent):
@@ -134,8 +137,8 @@ class DnOperator(mesa.Agent):
         """
         r = self._impedance.z.real / S_BASE_KVA
         able = [rating.reactive_kvar > 0 for rating in self._rating.values()]
-        controllable = np.unique(self._bus[able])
-        row_sum: Array = r[:, controllable].sum(axis=1)[self._bus]
+        # One column a peer, not a bus: peers at one bus move together at worst.
+        row_sum: Array = r[:, self._bus[able]].sum(axis=1)[self._bus]
         return row_sum
 
     def linearise(self, p_kw: Array, q_kvar: Array, refresh: Collection[int]) -> NetworkOffer:
@@ -160,7 +163,7 @@ class DnOperator(mesa.Agent):
                 d_p, d_q = self.rows.sensitivities(point, t)
                 self._sensitivities[self._step + t] = d_p[:, self._bus], d_q[:, self._bus]
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
-        loss_d_p, loss_d_q = point.loss_gradient()
+        loss_d_p, loss_d_q = self._loss_gradient(point)
         kept = converged[:, None]
         return NetworkOffer(
             network=self.network,
@@ -176,6 +179,15 @@ class DnOperator(mesa.Agent):
             loss_d_q=loss_d_q[:, self._bus],
             converged=converged,
         )
+
+    def _loss_gradient(self, point: OperatingPoint) -> tuple[Array, Array]:
+        """Differentiate the losses; next to voltage collapse they count as constant."""
+        try:
+            return point.loss_gradient()
+        except SensitivityError as error:
+            log.warning("step %d: %s; its losses count as constant", self._step, error)
+            nothing = np.zeros_like(point.p_kw)
+            return nothing, nothing
 
     def bus_injections(self, per_peer: Array) -> Array:
         """Add members' values, (..., n_members), at their buses, (..., n_buses - 1)."""

@@ -135,7 +135,7 @@ class Market(Settings):
     """Steps that one clearing binds: 1 is rolling, 24 hourly steps a day-ahead market."""
     max_passes: int = Field(default=6, ge=1, le=50)
     """Largest number of solve-and-relinearise passes of one clearing."""
-    violation_price_eur_per_pu_h: Positive = 2e6
+    violation_price_eur_per_pu_h: Positive = 5e5
     """Price of a constraint that cannot be kept, far above any market price. [EUR/(p.u. h)]"""
     network_fee_within_eur_per_kwh: NonNegative = 0.07
     """Fee on energy bought from peers. [EUR/kWh]"""

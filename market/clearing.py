@@ -42,6 +42,8 @@ NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
 the steps that bind and further ahead."""
 SHORT, WASTEFUL = 0.02, 0.15
 """A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
+USEFUL_CERTIFICATE = 0.7
+"""A binding step whose certificate is below this part of the risk level wastes some of it."""
 CLOSE_CERTIFICATE = 0.001
 """How far a certificate may exceed the risk level without another pass."""
 SIGMA_FLOOR = 1e-9
@@ -50,10 +52,6 @@ FOLLOWS = 0.05
 """A row follows the common safety factor when within this many sigmas of it."""
 RESCREEN = 1.3
 """An hour is linearised anew when its last known margins, so enlarged, touch a limit."""
-
-
-USEFUL_CERTIFICATE = 0.7
-"""A binding step whose certificate is below this part of the risk level wastes some of it."""
 
 
 @dataclass(frozen=True, eq=False)

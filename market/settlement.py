@@ -168,7 +168,7 @@ def _settle_imbalance(
 def _settle_recourse(
     ledger: Ledger, flows: Flows, recourse: Recourse, costs: DeviceCosts, roster: Roster
 ) -> None:
-    """The DSO pays for power kept ready and for recourse delivered, at the offered prices."""
+    """The DSO pays for power kept ready, and for recourse delivered at the offered prices."""
     hours = roster.step_hours
     owners = [roster.peer_id[k] for k in roster.recourse]
     capacity = capacity_payment(flows.reserve_kw, costs, hours)

@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from configs.schema import ScenarioConfig
     from simulation.model import CoSimulation
+    from simulation.setup import World
+    from simulation.tables import StepTables
 
 # The libraries behind a run take seconds to import; --help and a wrong option must not wait.
 
@@ -49,7 +52,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a scenario; 0 when done, 2 for input that cannot be used, 130 when interrupted."""
+    """Run a scenario.
+
+    Returns
+    -------
+    int
+        0 when done, 1 when the results cannot be written, 2 for input that cannot be used, 130
+        when interrupted.
+    """
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from configs.loading import load  # noqa: PLC0415
@@ -58,19 +68,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides += [f"days={options.days}"] if options.days is not None else []
     overrides += [f"start={options.start}"] if options.start is not None else []
     overrides += [f"seed={options.seed}"] if options.seed is not None else []
+    start = time.perf_counter()
     try:
-        config = load(options.config, overrides)
-        run(config, options.output, quiet=options.quiet)
+        prepared = prepare(load(options.config, overrides), options.output)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    try:
+        summary = execute(prepared, quiet=options.quiet, start=start)
+    except OSError as error:
+        sys.stderr.write(f"error: {error}; results so far in {prepared.folder}\n")
+        return 1
     except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; results so far in {prepared.folder}\n")
         return 130
+    if not options.quiet:
+        sys.stdout.write(summary)
     return 0
 
 
-def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = True) -> Path:
-    """Run a scenario and return the folder of its results.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run whose input has been checked; nothing has been written yet."""
+
+    config: ScenarioConfig
+    world: World
+    model: CoSimulation
+    tables: StepTables
+    folder: Path
+
+
+def prepare(config: ScenarioConfig, output: Path | None = None) -> Prepared:
+    """Check the input of a run and build everything it starts from.
 
     Parameters
     ----------
@@ -78,8 +107,73 @@ def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = Tru
         The scenario.
     output : Path, optional
         New or empty folder; by default one under ``results`` named after scenario and time.
+
+    Raises
+    ------
+    ValueError
+        If the input cannot be used.
+    OSError
+        If a file cannot be read.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    from simulation.model import CoSimulation  # noqa: PLC0415
+    from simulation.recorder import Recorder  # noqa: PLC0415
+    from simulation.setup import build_world  # noqa: PLC0415
+    from simulation.tables import StepTables  # noqa: PLC0415
+
+    folder = _free_folder(config, output)
+    with threadpool_limits(limits=1):
+        world = build_world(config)
+        tables = StepTables(Recorder(folder), config, world)
+        return Prepared(config, world, CoSimulation(config, world, tables), tables, folder)
+
+
+def execute(prepared: Prepared, *, quiet: bool = True, start: float | None = None) -> str:
+    """Run what has been prepared, write its folder, and return the summary as text.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The run.
     quiet : bool
-        Print neither progress nor summary.
+        Show no progress bar.
+    start : float, optional
+        When the preparation began, on the clock of ``time.perf_counter``. [s]
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    from simulation.manifest import Manifest  # noqa: PLC0415
+    from simulation.summary import summarise, write_summary  # noqa: PLC0415
+
+    start = time.perf_counter() if start is None else start
+    config, model, folder = prepared.config, prepared.model, prepared.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(folder, config, prepared.world)
+    manifest.write("running")
+    status = "failed"
+    try:
+        prepared.tables.write_networks()
+        # Threads cost the many small matrix products more than they gain them.
+        with threadpool_limits(limits=1):
+            _advance(model, config, quiet=quiet)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        prepared.tables.recorder.close()
+        manifest.write(status)
+    return write_summary(folder, summarise(model, time.perf_counter() - start))
+
+
+def run(config: ScenarioConfig, output: Path | None = None) -> Path:
+    """Run a scenario without a word and return the folder of its results.
 
     Raises
     ------
@@ -88,43 +182,9 @@ def run(config: ScenarioConfig, output: Path | None = None, *, quiet: bool = Tru
     OSError
         If the folder cannot be written.
     """
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-    from simulation.manifest import Manifest  # noqa: PLC0415
-    from simulation.model import CoSimulation  # noqa: PLC0415
-    from simulation.recorder import Recorder  # noqa: PLC0415
-    from simulation.setup import build_world  # noqa: PLC0415
-    from simulation.summary import summarise, write_summary  # noqa: PLC0415
-    from simulation.tables import StepTables  # noqa: PLC0415
-
-    start = time.perf_counter()
-    # Threads cost the many small matrix products more than they gain them.
-    with threadpool_limits(limits=1):
-        world = build_world(config)
-        folder = _free_folder(config, output)
-        recorder = Recorder(folder)
-        tables = StepTables(recorder, config, world)
-        model = CoSimulation(config, world, tables)
-        folder.mkdir(parents=True, exist_ok=True)
-        manifest = Manifest(folder, config, world)
-        manifest.write("running")
-        status = "failed"
-        try:
-            tables.write_networks()
-            _advance(model, config, quiet=quiet)
-            status = "finished"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            sys.stderr.write(f"interrupted after {model.now} steps; results so far in {folder}\n")
-            raise
-        finally:
-            recorder.close()
-            manifest.write(status)
-    summary = summarise(model, time.perf_counter() - start)
-    text = write_summary(folder, summary)
-    if not quiet:
-        sys.stdout.write(text)
-    return folder
+    prepared = prepare(config, output)
+    execute(prepared)
+    return prepared.folder
 
 
 def _advance(model: CoSimulation, config: ScenarioConfig, *, quiet: bool) -> None:

@@ -27,7 +27,7 @@ def battery(power=10.0, capacity=25.0, energy=12.5, charge=0.95, discharge=0.9) 
     hours=HOURS,
 )
 def test_battery_keeps_its_limits_and_its_energy(
-    power, capacity, start, charge, discharge, asked, hours
+    *, power, capacity, start, charge, discharge, asked, hours
 ):
     device = battery(power, capacity, start * capacity, charge, discharge)
     for net_kw in asked:

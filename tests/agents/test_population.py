@@ -185,7 +185,9 @@ def test_round_trip(save):
 
 
 def test_empty_cells_are_defaults(save):
-    (peer,) = read_population(save([{"peer_id": "a", "bus": "2", "pv_kw": "", "load_kw": "5"}]), NETWORK)
+    (peer,) = read_population(
+        save([{"peer_id": "a", "bus": "2", "pv_kw": "", "load_kw": "5"}]), NETWORK
+    )
     assert peer == PeerSpec(peer_id="a", bus=2, load_kw=5.0)
 
 

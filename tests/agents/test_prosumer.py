@@ -1,0 +1,299 @@
+"""Prosumers: valid truthful bids, and meter readings that balance."""
+
+from dataclasses import fields
+
+import mesa
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.population import PeerSpec
+from agents.prosumer import (
+    EFFICIENCY,
+    Outlook,
+    Prosumer,
+    registration,
+    retail_bid,
+    scale,
+    source_maps,
+)
+from agents.strategies.protocol import Observation
+from market.bids import Activation, Award, faults
+
+N_STEPS = 4
+FULL = PeerSpec(
+    peer_id="a",
+    bus=2,
+    load_kw=20.0,
+    load_kvar=6.0,
+    flexible_kw=10.0,
+    flexible_profile="Air_1",
+    pv_kw=50.0,
+    wind_kw=30.0,
+    battery_kw=15.0,
+    battery_kwh=40.0,
+    dispatchable_kw=25.0,
+    power_factor=0.95,
+)
+DEVICES = {
+    "nothing": {},
+    "pv": {"pv_kw": 50.0},
+    "wind": {"wind_kw": 30.0},
+    "battery": {"battery_kw": 15.0, "battery_kwh": 40.0},
+    "unit": {"dispatchable_kw": 25.0},
+    "flexible": {"flexible_kw": 10.0},
+    "marked up": {"pv_kw": 5.0, "strategy": "markup", "markup": 0.2},
+}
+SPECS = {
+    "everything": FULL,
+    **{
+        name: PeerSpec(peer_id="a", bus=2, load_kw=20.0, load_kvar=6.0, **devices)
+        for name, devices in DEVICES.items()
+    },
+}
+OBSERVATION = Observation(5, np.linspace(0.24, 0.27, N_STEPS), np.full(N_STEPS, 0.11))
+
+
+def make_prosumer(spec: PeerSpec = FULL) -> Prosumer:
+    position = {column: k for k, column in enumerate(dict.fromkeys(spec.columns))}
+    prosumer = Prosumer(mesa.Model(), spec, "west", position)
+    prosumer.forecast(forecast(len(position)))
+    return prosumer
+
+
+def forecast(n_columns: int) -> np.ndarray:
+    return np.random.default_rng(8).uniform(0, 1, (N_STEPS, n_columns))
+
+
+# --- forecasts and bids -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_truthful_bids_are_valid(spec):
+    prosumer = make_prosumer(spec)
+    for bid in (prosumer.truthful_bid(OBSERVATION), prosumer.bid(OBSERVATION)):
+        assert faults(bid, prosumer.rating, 5, N_STEPS, "west") == []
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_retail_bids_are_valid(spec):
+    outlook = scale(spec, forecast(len(spec.columns)))
+    bid = retail_bid(spec, "west", outlook, OBSERVATION)
+    assert faults(bid, registration(spec), 5, N_STEPS, "west") == []
+    np.testing.assert_array_equal(bid.load_kw, outlook.load_kw + outlook.flexible_kw)
+
+
+@given(level=st.floats(0, 1), waiting=st.floats(0, 1))
+def test_bids_are_valid_whatever_the_state(level, waiting):
+    prosumer = make_prosumer()
+    prosumer.battery.energy_kwh = level * prosumer.battery.capacity_kwh
+    prosumer.flexible.backlog_kwh = waiting * prosumer.flexible.backlog_max_kwh
+    bid = prosumer.truthful_bid(OBSERVATION)
+    assert faults(bid, prosumer.rating, 5, N_STEPS, "west") == []
+    assert bid.storage.energy_kwh == prosumer.battery.energy_kwh
+    assert bid.flexible.backlog_kwh == prosumer.flexible.backlog_kwh
+
+
+def test_a_bid_offers_the_devices_there_are():
+    for name, devices in DEVICES.items():
+        bid = make_prosumer(SPECS[name]).truthful_bid(OBSERVATION)
+        offered = {offer for offer, _ in bid.offers}
+        expected = set()
+        if {"pv_kw", "wind_kw"} & devices.keys():
+            expected |= {"renewable"}
+        if "battery_kw" in devices:
+            expected |= {"storage", "recourse"}
+        if "dispatchable_kw" in devices:
+            expected |= {"dispatchable", "recourse"}
+        if "flexible_kw" in devices:
+            expected |= {"flexible"}
+        assert offered == expected
+
+
+def test_a_bid_tells_the_truth():
+    prosumer = make_prosumer()
+    profiles = forecast(len(FULL.columns))
+    load, load_q, flexible, pv, wind = profiles.T
+    bid = prosumer.bid(OBSERVATION)
+    np.testing.assert_allclose(bid.load_kw, 20 * load)
+    np.testing.assert_allclose(bid.load_kvar, 6 * load_q)
+    np.testing.assert_allclose(bid.flexible.baseline_kw, 10 * flexible)
+    np.testing.assert_allclose(bid.renewable.available_kw, 50 * pv + 30 * wind)
+    np.testing.assert_array_equal(bid.buy_limit_eur_per_kwh, OBSERVATION.retail)
+    np.testing.assert_array_equal(bid.sell_limit_eur_per_kwh, OBSERVATION.feed_in)
+    assert bid.dispatchable.p_max_kw == 25.0
+    # At 95 % of its apparent power every kW of rating has tan(acos(0.95)) kvar to spare.
+    assert bid.q_max_kvar == pytest.approx(0.3286841 * (50 + 30 + 15 + 25))
+    assert bid.storage.charge_efficiency == bid.storage.discharge_efficiency == EFFICIENCY
+
+
+def test_strategies_are_asked():
+    spec = SPECS["marked up"]
+    truthful = make_prosumer(spec).truthful_bid(OBSERVATION)
+    submitted = make_prosumer(spec).bid(OBSERVATION)
+    np.testing.assert_allclose(
+        submitted.sell_limit_eur_per_kwh, 1.2 * truthful.sell_limit_eur_per_kwh
+    )
+
+
+def test_plants_do_not_exceed_their_rating():
+    outlook = scale(FULL, np.full((1, 5), 1.4))
+    assert outlook.renewable_kw[0] == 80.0
+    assert outlook.flexible_kw[0] == 10.0
+    assert outlook.load_kw[0] == pytest.approx(28.0)
+
+
+def test_bidding_needs_a_forecast():
+    position = {column: k for k, column in enumerate(FULL.columns)}
+    prosumer = Prosumer(mesa.Model(), FULL, "west", position)
+    with pytest.raises(RuntimeError, match="peer a has to forecast"):
+        prosumer.bid(OBSERVATION)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_injection_per_profile_is_the_outlook(spec):
+    """The operators' map from profile errors to injections fits the peers' own scaling."""
+    columns = list(dict.fromkeys(spec.columns))
+    profiles = forecast(len(columns))
+    outlook = scale(spec, profiles[:, [columns.index(column) for column in spec.columns]])
+    p_kw, q_kvar = np.zeros(N_STEPS), np.zeros(N_STEPS)
+    for column, kw, kvar in source_maps(spec):
+        p_kw += kw * profiles[:, columns.index(column)]
+        q_kvar += kvar * profiles[:, columns.index(column)]
+    np.testing.assert_allclose(
+        p_kw, outlook.renewable_kw - outlook.load_kw - outlook.flexible_kw, atol=1e-12
+    )
+    np.testing.assert_allclose(q_kvar, -outlook.load_kvar)
+
+
+# --- following the award ----------------------------------------------------------------------
+
+
+def make_award(**columns) -> Award:
+    names = [field.name for field in fields(Award)[2:]]
+    return Award("a", 5, **{name: np.array([0.0, columns.get(name, 0.0)]) for name in names})
+
+
+def actual(load=10.0, kvar=3.0, flexible=6.0, renewable=40.0) -> Outlook:
+    return Outlook(*(np.array([value]) for value in (load, kvar, flexible, renewable)))
+
+
+KW = st.floats(-60.0, 60.0)
+AMOUNT = st.floats(0.0, 60.0)
+
+
+@given(
+    plan=st.fixed_dictionaries(
+        {
+            "forecast_kw": AMOUNT,
+            "dispatchable_kw": st.floats(0, 25),
+            "charge_kw": st.floats(0, 15),
+            "discharge_kw": st.floats(0, 15),
+            "curtailed_load_kw": st.floats(0, 10),
+            "deferred_load_kw": st.floats(-10, 10),
+            "q_kvar": st.floats(-30, 30),
+        }
+    ),
+    used=st.floats(0, 1),
+    load=st.floats(0, 25),
+    flexible=st.floats(0, 10),
+    renewable=st.floats(0, 80),
+    asked=st.tuples(KW, KW),
+    level=st.floats(0, 1),
+    waiting=st.floats(0, 1),
+    hours=st.sampled_from([0.25, 1.0]),
+)
+def test_readings_balance_within_the_limits(
+    *, plan, used, load, flexible, renewable, asked, level, waiting, hours
+):
+    prosumer = make_prosumer()
+    prosumer.battery.energy_kwh = before = level * 40.0
+    prosumer.flexible.backlog_kwh = owed = waiting * 30.0
+    plan = plan | {"renewable_kw": used * plan["forecast_kw"]}
+    reading = prosumer.follow(
+        make_award(**plan),
+        Activation("a", 6, *asked),
+        actual(load, 3.0, flexible, renewable),
+        1,
+        hours,
+    )
+    assert reading.step == 6
+    battery_kw = reading.discharge_kw - reading.charge_kw
+    assert reading.p_kw == pytest.approx(
+        reading.renewable_kw + reading.dispatchable_kw + battery_kw - reading.load_kw, abs=1e-9
+    )
+    assert reading.load_kw == pytest.approx(
+        load + flexible - reading.curtailed_load_kw - reading.deferred_load_kw, abs=1e-9
+    )
+    assert reading.q_kvar == plan["q_kvar"] - 3.0
+    assert 0 <= reading.renewable_kw <= reading.renewable_available_kw == renewable
+    assert 0 <= reading.dispatchable_kw <= 25
+    assert 0 <= reading.charge_kw <= 15
+    assert 0 <= reading.discharge_kw <= 15
+    assert 0 <= reading.soc_kwh <= 40
+    assert reading.soc_kwh - before == pytest.approx(
+        hours * (reading.charge_kw * EFFICIENCY - reading.discharge_kw / EFFICIENCY), abs=1e-9
+    )
+    assert load - 1e-9 <= reading.load_kw <= load + 10 + 1e-9
+    assert 0 <= reading.backlog_kwh <= 30
+    assert reading.backlog_kwh - owed == pytest.approx(hours * reading.deferred_load_kw, abs=1e-9)
+    planned = plan["discharge_kw"] - plan["charge_kw"] + plan["dispatchable_kw"]
+    assert reading.recourse_kw == pytest.approx(
+        battery_kw + reading.dispatchable_kw - planned, abs=1e-9
+    )
+    assert reading.recourse_asked_kw == pytest.approx(sum(asked))
+
+
+def test_an_award_is_followed_exactly_where_reality_allows():
+    prosumer = make_prosumer()
+    award = make_award(
+        forecast_kw=38.0,
+        renewable_kw=35.0,
+        dispatchable_kw=12.0,
+        discharge_kw=4.0,
+        curtailed_load_kw=1.0,
+        deferred_load_kw=2.0,
+        q_kvar=5.0,
+    )
+    reading = prosumer.follow(award, Activation("a", 6, 3.0, -2.0), actual(), 1, 1.0)
+    assert reading.renewable_kw == 37.0  # 2 kW more than forecast, 3 kW held back as scheduled
+    assert reading.dispatchable_kw == 10.0
+    assert (reading.charge_kw, reading.discharge_kw) == (0.0, 7.0)
+    assert reading.load_kw == 13.0
+    assert reading.p_kw == 37 + 10 + 7 - 13
+    assert reading.q_kvar == 2.0
+    assert reading.recourse_kw == reading.recourse_asked_kw == 1.0
+
+
+@pytest.mark.parametrize(("available", "given"), [(10.0, 0.0), (20.0, 5.0), (60.0, 45.0)])
+def test_a_plant_keeps_its_distance_from_the_forecast(available, given):
+    award = make_award(forecast_kw=40.0, renewable_kw=25.0)
+    reading = make_prosumer().follow(
+        award, Activation("a", 6, 0.0, 0.0), actual(renewable=available), 1, 1.0
+    )
+    assert reading.renewable_kw == given
+
+
+def test_peers_without_devices_just_consume():
+    prosumer = make_prosumer(SPECS["nothing"])
+    reading = prosumer.follow(
+        make_award(), Activation("a", 6, 0.0, 0.0), actual(flexible=0.0, renewable=0.0), 1, 1.0
+    )
+    assert (reading.p_kw, reading.load_kw, reading.soc_kwh) == (-10.0, 10.0, 0.0)
+    assert reading.recourse_kw == 0.0
+
+
+def test_deviation_is_the_forecast_error():
+    prosumer = make_prosumer()
+    expected = prosumer.outlook(forecast(5))
+    award = make_award(forecast_kw=float(expected.renewable_kw[1]), renewable_kw=10.0)
+    real = Outlook(
+        expected.load_kw[1:2] + 2.0,
+        expected.load_kvar[1:2],
+        expected.flexible_kw[1:2] - 0.5,
+        expected.renewable_kw[1:2] + 1.0,
+    )
+    assert prosumer.deviation(award, real, 1) == pytest.approx(1.0 - 2.0 + 0.5)
+    none = Outlook(*(getattr(expected, name)[1:2] for name in Outlook.__dataclass_fields__))
+    assert prosumer.deviation(award, none, 1) == pytest.approx(0.0, abs=1e-12)

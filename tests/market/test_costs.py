@@ -1,0 +1,63 @@
+"""The cost of one step, component by component."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from market.costs import COMPONENTS, DeviceCosts, Flows, StepPrices, imbalance_cost, operational_cost
+from tests.market.builders import Peer, battery, flexible, make_roster, unit
+
+ROSTER = make_roster(
+    {
+        "a": Peer(battery=battery()),
+        "b": Peer(unit=unit(), network="B"),
+        "c": Peer(flexible=flexible([1.0]), network="B"),
+    },
+    hours=0.5,
+)
+PRICES = StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01)
+COSTS = DeviceCosts(*(np.array(x) for x in ([0.15], [0.01], [0.02], [0.4], [0.03], [0.004, 0.005])))
+NOTHING = Flows(
+    supplier_buy_kw=np.zeros(3),
+    supplier_sell_kw=np.zeros(3),
+    bought_kw=np.zeros(3),
+    received_kw=np.zeros(2),
+    dispatchable_kw=np.zeros(1),
+    charge_kw=np.zeros(1),
+    discharge_kw=np.zeros(1),
+    curtailed_kw=np.zeros(1),
+    backlog_kwh=np.zeros(1),
+    reserve_kw=np.zeros(2),
+    loss_kw=np.zeros(2),
+    deviation_kw=np.zeros(2),
+)
+
+
+@pytest.mark.parametrize(
+    ("flows", "component", "expected"),
+    [
+        ({"supplier_buy_kw": [4, 2, 6]}, "upstream_energy", [0.5, 1.0]),
+        ({"supplier_sell_kw": [4, 2, 6]}, "upstream_energy", [-0.2, -0.4]),
+        ({"dispatchable_kw": [4]}, "dispatchable_fuel", [0, 0.5 * (0.6 + 0.16)]),
+        ({"charge_kw": [2], "discharge_kw": [1]}, "storage_wear", [0.03, 0]),
+        ({"curtailed_kw": [2], "backlog_kwh": [4]}, "flexible_discomfort", [0, 0.4 + 0.06]),
+        ({"bought_kw": [0, 2, 4]}, "network_fees", [0, 0.21]),
+        ({"received_kw": [-6, 6]}, "network_fees", [0, 0.03]),
+        ({"loss_kw": [3, 5]}, "losses", [0.06, 0.1]),
+        ({"reserve_kw": [5, 2]}, "recourse_capacity", [0.01, 0.005]),
+        ({"deviation_kw": [-4, 4]}, "imbalance", [0.6, -0.1]),
+    ],
+)
+def test_each_flow_costs_its_component_in_its_network_and_nothing_else(flows, component, expected):
+    changed = {name: np.array(kw, dtype=float) for name, kw in flows.items()}
+    costs = operational_cost(replace(NOTHING, **changed), PRICES, COSTS, ROSTER)
+    assert tuple(costs) == COMPONENTS
+    for name, eur in costs.items():
+        np.testing.assert_allclose(eur, expected if name == component else [0, 0], atol=1e-12)
+
+
+def test_a_shortage_costs_more_than_the_same_surplus_earns():
+    shortage, surplus = imbalance_cost(np.array([-1.0, 1.0]), PRICES, 1.0)
+    assert shortage == pytest.approx(0.3)
+    assert surplus == pytest.approx(-0.05)
