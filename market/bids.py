@@ -228,19 +228,29 @@ def faults(bid: Bid, rating: Rating, step: int, n_steps: int, network: str) -> l
         valid bid.
     """
     found = []
-    if bid.step != step:
-        found.append(f"step {bid.step} is not the current step {step}")
-    if bid.network != network:
-        found.append(f"network {bid.network!r} is not the peer's network {network!r}")
+    if not isinstance(bid.step, int | np.integer) or bid.step != step:
+        found.append(f"step {bid.step!r:.40} is not the current step {step}")
+    if not isinstance(bid.network, str) or bid.network != network:
+        found.append(f"network {bid.network!r:.40} is not the peer's network {network!r}")
     shaped = list(_shape_faults(bid, n_steps))
     if shaped:
         return found + shaped
     return found + list(_value_faults(bid, rating))
 
 
+_KINDS = {
+    "renewable": RenewableOffer,
+    "dispatchable": DispatchableOffer,
+    "storage": StorageOffer,
+    "flexible": FlexibleOffer,
+    "recourse": RecourseOffer,
+}
+
+
 def _numbers(bid: Bid) -> Iterator[tuple[str, object]]:
     """Every numeric field of a bid and of its offers, by dotted name."""
-    for holder, prefix in [(bid, ""), *((offer, f"{name}.") for name, offer in bid.offers)]:
+    offers = [(o, f"{name}.") for name, o in bid.offers if isinstance(o, _KINDS[name])]
+    for holder, prefix in [(bid, ""), *offers]:
         for field in fields(holder):  # type: ignore[arg-type]
             if field.name.endswith(_NUMERIC):
                 yield prefix + field.name, getattr(holder, field.name)
@@ -251,20 +261,32 @@ _SIGNED = ("recourse.up_eur_per_kwh", "recourse.down_eur_per_kwh", "load_kvar")
 
 
 def _shape_faults(bid: Bid, n_steps: int) -> Iterator[str]:
-    """Fields that are not finite numbers of the right shape."""
+    """Offers of another kind, and fields that are not finite numbers of the right shape."""
+    for name, offer in bid.offers:
+        if not isinstance(offer, _KINDS[name]):
+            yield f"{name} is not a {_KINDS[name].__name__}: {offer!r:.40}"
     for name, value in _numbers(bid):
-        try:
-            array = np.asarray(value, dtype=float)
-        except (TypeError, ValueError):
-            yield f"{name} is not a number: {value!r:.40}"
-            continue
         expected = (n_steps,) if name in _SERIES else ()
-        if array.shape != expected:
+        array = _as_numbers(value)
+        if array is None:
+            yield f"{name} is not a number: {value!r:.40}"
+        elif expected and not isinstance(value, np.ndarray):
+            yield f"{name} is not an array: {value!r:.40}"
+        elif array.shape != expected:
             yield f"{name} has shape {array.shape}, expected {expected}"
         elif not np.isfinite(array).all():
             yield f"{name} is not finite"
         elif name not in _SIGNED and (array < 0).any():
             yield f"{name} is negative: {array.min():g}"
+
+
+def _as_numbers(value: object) -> Series | None:
+    """Return real numbers as an array, and None for anything else."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    return array if array.dtype.kind in "iuf" else None
 
 
 _SERIES = (

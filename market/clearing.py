@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from market.ambiguity import joint_margin, worst_case_probability
-from market.chance import ChanceRow, Moments, RowErrors
+from market.calibration import (
+    NEAR_AHEAD,
+    NEAR_BINDING,
+    calibrate,
+    certify,
+    pose_rows,
+    second_stage,
+)
 from market.errors import SolverFailedError
 from market.first_stage import FirstStage
-from market.parameters import LossModel, SecondStage
+from market.parameters import LossModel
 from market.safety_factors import make_safety_factor
-from market.schedule import Schedule, fixed_injection, from_decisions, supplier_only
+from market.schedule import fixed_injection, from_decisions, supplier_only
+from market.warm_start import LastClearing, warm_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +32,18 @@ if TYPE_CHECKING:
 
     from configs.schema import Market
     from market.book import BidBook, TariffWindow
+    from market.calibration import Audit, Hour
+    from market.chance import ChanceRow
     from market.first_stage import Decisions
     from market.offers import ErrorSamples, GridOperator, NetworkOffer
+    from market.parameters import SecondStage
     from market.roster import Roster
     from market.safety_factors import SafetyFactor
+    from market.schedule import Schedule
 
     Array = NDArray[np.float64]
+    Hours = dict[tuple[int, int], Hour]
+    """Calibrations by network and step."""
 
 log = logging.getLogger(__name__)
 
@@ -37,43 +51,14 @@ BINDING_DUAL = 1.0
 """A row binds when a higher limit would save more than this. [EUR/p.u.]"""
 CERTIFICATE_TOLERANCE = 0.002
 """How far a certificate may exceed the risk level and still count as kept."""
-NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
-"""A row enters the problem when it misses or exceeds its margin by less than this many sigmas, in
-the steps that bind and further ahead."""
 SHORT, WASTEFUL = 0.02, 0.15
 """A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
 USEFUL_CERTIFICATE = 0.7
 """A binding step whose certificate is below this part of the risk level wastes some of it."""
 CLOSE_CERTIFICATE = 0.001
 """How far a certificate may exceed the risk level without another pass."""
-SIGMA_FLOOR = 1e-9
-"""Standard deviations below this are those of rows no error reaches. [p.u.]"""
-FOLLOWS = 0.05
-"""A row follows the common safety factor when within this many sigmas of it."""
 RESCREEN = 1.3
 """An hour is linearised anew when its last known margins, so enlarged, touch a limit."""
-
-
-@dataclass(frozen=True, eq=False)
-class Audit:
-    """What the AC-exact schedule promises in one network and binding step.
-
-    Attributes
-    ----------
-    certificate : float
-        Exact worst-case probability that any limit of the network is violated.
-    kappa : ndarray, shape (n_rows,)
-        Safety factors at the schedule.
-    gap : ndarray, shape (n_rows,)
-        Room left beyond the margins; negative where a margin is missed. [sigma]
-    binding : bool
-        Whether a grid constraint of the step has a nonzero dual.
-    """
-
-    certificate: float
-    kappa: Array
-    gap: Array
-    binding: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,20 +110,6 @@ class _Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class _Hour:
-    """Chance constraints of one network and step as last calibrated."""
-
-    margin: Array
-    """Mean error plus safety margin of every row. [p.u.]"""
-    moments: Moments
-    kappa: Array
-    gain: Array
-    """Recourse gain at the schedule. [p.u./kW]"""
-    chosen: NDArray[np.intp]
-    """Rows that stand in the problem."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Iterate:
     """One pass: a schedule and what it promises."""
 
@@ -175,8 +146,8 @@ class MarketClearing:
         )
         self._groups = np.array(roster.network_of)
         self._first_stage: FirstStage | None = None
-        self._last: tuple[int, Schedule, Array] | None = None
-        self._hours: dict[tuple[int, int], _Hour] = {}
+        self._last: LastClearing | None = None
+        self._hours: Hours = {}
 
     def clear(self, step: int, book: BidBook, tariff: TariffWindow) -> ClearingResult:
         """Clear the window that starts at a step.
@@ -198,8 +169,8 @@ class MarketClearing:
         """
         clock = _Clock()
         samples = [operator.samples for operator in self.operators]
-        second = self._second_stage(samples)
-        before = self._warm_start(step, book)
+        second = second_stage(self.factor, samples, self.roster.n_steps)
+        before = warm_start(self._last, step, book, self.roster)
         offers = self._linearise(before, self._stale(step), clock)
         hours = self._calibrate(step, before, offers, samples)
         first_stage = self._compiled(book, tariff)
@@ -243,7 +214,7 @@ class MarketClearing:
         book: BidBook,
         offers: tuple[NetworkOffer, ...],
         *,
-        hours: dict[tuple[int, int], _Hour],
+        hours: Hours,
         samples: list[ErrorSamples],
         clock: _Clock,
     ) -> list[_Iterate]:
@@ -251,18 +222,31 @@ class MarketClearing:
         iterates: list[_Iterate] = []
         for _ in range(self.settings.max_passes):
             rows = self._rows(offers, hours, book)
-            decisions = first_stage.solve(rows)
+            try:
+                decisions = first_stage.solve(rows)
+            except SolverFailedError:
+                if not iterates:
+                    raise
+                log.warning(
+                    "solver failed after %d passes; the best of them is kept", len(iterates)
+                )
+                break
             clock.solver += decisions.solver_s
             schedule = from_decisions(
                 decisions.values, book, self.roster, self._groups, self.settings.coordination
             )
             exact = self._linearise(schedule, self._binding_steps, clock)
-            audits = self._audit(schedule, exact, samples, hours, _steepest(rows, decisions.mu))
+            audits = self._audit(
+                schedule, exact, samples, hours=hours, steepest=_steepest(rows, decisions.mu)
+            )
             iterates.append(_Iterate(decisions, schedule, exact, audits))
             if self._settled(audits, schedule):
                 break
             offers = self._refreshed(offers, exact)
-            self._recalibrate(hours, schedule, exact, audits, samples)
+            for d, t in product(range(len(exact)), self._binding_steps):
+                hours[d, t] = self._calibrate_hour(
+                    schedule, exact[d], samples[d], place=(d, t), known=hours[d, t]
+                )
         return iterates
 
     def _well_used(self, audit: Audit) -> bool:
@@ -331,139 +315,82 @@ class MarketClearing:
         schedule: Schedule,
         offers: tuple[NetworkOffer, ...],
         samples: list[ErrorSamples],
-    ) -> dict[tuple[int, int], _Hour]:
+    ) -> Hours:
         """Calibrate the hours that come near a limit, by network and step of the window."""
-        hours = {}
-        for d, (offer, sample) in enumerate(zip(offers, samples, strict=True)):
+        hours: Hours = {}
+        for d, offer in enumerate(offers):
             for t in range(self.roster.n_steps):
                 known = self._hours.get((d, step + t))
                 if known is not None and t not in self._binding_steps:
                     room = offer.limit - offer.value[t] - RESCREEN * known.margin
                     if room.min() > 0:
-                        hours[d, t] = replace(known, chosen=np.zeros(0, dtype=np.intp))
+                        hours[d, t] = known
                         continue
-                hours[d, t] = self._hour(schedule, offer, sample, network=d, t=t, known=known)
+                hours[d, t] = self._calibrate_hour(
+                    schedule, offer, samples[d], place=(d, t), known=known
+                )
         return hours
 
-    def _recalibrate(
-        self,
-        hours: dict[tuple[int, int], _Hour],
-        schedule: Schedule,
-        exact: tuple[NetworkOffer, ...],
-        audits: tuple[tuple[Audit, ...], ...],
-        samples: list[ErrorSamples],
-    ) -> None:
-        """Calibrate the binding steps at the AC-exact schedule, keeping their rows."""
-        for d in range(len(audits)):
-            for t in self._binding_steps:
-                hours[d, t] = self._hour(
-                    schedule, exact[d], samples[d], network=d, t=t, known=hours[d, t]
-                )
-
-    def _hour(
+    def _calibrate_hour(
         self,
         schedule: Schedule,
         offer: NetworkOffer,
         samples: ErrorSamples,
         *,
-        network: int,
-        t: int,
-        known: _Hour | None,
-    ) -> _Hour:
-        """Find safety factors at a schedule and the rows that stand close to their limits."""
-        errors = samples.rows(t, offer.d_p[t], offer.d_q[t])
-        moments = Moments.of(errors)
-        gain = schedule.gain(self.roster, network, t, offer.d_p[t])
-        z, sigma, mean = standardise(errors, moments, gain)
-        slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
-        kappa = self.factor.factors(z, errors.weights, kept_distance(slack_ratio, known))
-        exceedance = kappa - slack_ratio
-        reach = NEAR_BINDING if t in self._binding_steps else NEAR_AHEAD
-        near = (exceedance > -reach) & offer.peaks(exceedance * sigma)
-        chosen = np.flatnonzero(near)
-        if known is not None:
-            chosen = np.union1d(known.chosen, chosen)
-        return _Hour(mean + kappa * sigma, moments, kappa, gain, chosen)
+        place: tuple[int, int],
+        known: Hour | None,
+    ) -> Hour:
+        """Calibrate one network and step of the window."""
+        d, t = place
+        return calibrate(
+            self.factor,
+            offer,
+            samples,
+            t,
+            gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
+            known=known,
+            reach=NEAR_BINDING if t in self._binding_steps else NEAR_AHEAD,
+        )
 
     def _audit(
         self,
         schedule: Schedule,
         offers: tuple[NetworkOffer, ...],
         samples: list[ErrorSamples],
-        hours: dict[tuple[int, int], _Hour],
+        *,
+        hours: Hours,
         steepest: dict[tuple[int, int], float],
     ) -> tuple[tuple[Audit, ...], ...]:
         """Certify the binding steps at the AC-exact schedule."""
-        out = []
-        for d, (offer, sample) in enumerate(zip(offers, samples, strict=True)):
-            of_network = []
-            for t in self._binding_steps:
-                errors = sample.rows(t, offer.d_p[t], offer.d_q[t])
-                gain = schedule.gain(self.roster, d, t, offer.d_p[t])
-                z, sigma, mean = standardise(errors, Moments.of(errors), gain)
-                slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
-                kept = kept_distance(slack_ratio, hours.get((d, t)))
-                kappa = self.factor.factors(z, errors.weights, kept)
-                certificate = worst_case_probability(
-                    joint_margin(z, slack_ratio), errors.weights, self.settings.radius
+        return tuple(
+            tuple(
+                certify(
+                    self.factor,
+                    offer,
+                    samples[d],
+                    t,
+                    gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
+                    known=hours.get((d, t)),
+                    binding=steepest.get((d, t), 0.0) > BINDING_DUAL,
                 )
-                if not offer.converged[t]:
-                    certificate = 1.0
-                binding = steepest.get((d, t), 0.0) > BINDING_DUAL
-                of_network.append(Audit(certificate, kappa, slack_ratio - kappa, binding))
-            out.append(tuple(of_network))
-        return tuple(out)
-
-    def _second_stage(self, samples: list[ErrorSamples]) -> SecondStage:
-        """Statistics of each network's total error, by step."""
-        shape = (self.roster.n_steps, self.roster.n_networks)
-        surplus, shortage, transport, reserve = (np.zeros(shape) for _ in range(4))
-        for d, sample in enumerate(samples):
-            for t in range(self.roster.n_steps):
-                omega, weights = sample.omega(t), sample.weights(t)
-                mean = weights @ omega
-                sigma = float(np.sqrt(weights @ (omega - mean) ** 2))
-                surplus[t, d] = weights @ np.maximum(omega, 0)
-                shortage[t, d] = weights @ np.maximum(-omega, 0)
-                transport[t, d] = self.settings.radius * sigma
-                z = (omega - mean) / sigma if sigma > 0 else np.zeros_like(omega)
-                reserve[t, d] = abs(mean) + self.factor.two_sided(z, weights) * sigma
-        return SecondStage(surplus, shortage, transport, reserve)
+                for t in self._binding_steps
+            )
+            for d, offer in enumerate(offers)
+        )
 
     # Assembly ---------------------------------------------------------------------------------
 
     def _rows(
-        self,
-        offers: tuple[NetworkOffer, ...],
-        hours: dict[tuple[int, int], _Hour],
-        book: BidBook,
+        self, offers: tuple[NetworkOffer, ...], hours: Hours, book: BidBook
     ) -> list[ChanceRow]:
         """Pose the chosen rows of every network and step."""
         fixed_p, fixed_q = fixed_injection(book, self.roster), -book.load_kvar
         rows = []
         for (d, t), hour in hours.items():
-            if not len(hour.chosen):
-                continue
-            offer, members, m = offers[d], self.roster.members(d), hour.moments
-            constant = offer.constant(t, fixed_p[:, members], fixed_q[:, members])
-            room = offer.limit - constant - m.mean_u
-            rows += [
-                ChanceRow(
-                    network=d,
-                    step=t,
-                    conic=t in self._binding_steps and hour.kappa[r] > 0,
-                    d_p=offer.d_p[t][r],
-                    d_q=offer.d_q[t][r],
-                    room=float(room[r]),
-                    kappa=float(hour.kappa[r]),
-                    beta=float(m.beta[r]),
-                    remainder=float(m.remainder[r]),
-                    mean_omega=m.mean_omega,
-                    std_omega=m.std_omega,
-                    gain=float(hour.gain[r]),
-                )
-                for r in hour.chosen
-            ]
+            members = self.roster.members(d)
+            fixed = fixed_p[:, members], fixed_q[:, members]
+            conic = t in self._binding_steps
+            rows += pose_rows(offers[d], hour, fixed, network=d, t=t, conic=conic)
         return rows
 
     def _linearise(
@@ -504,45 +431,16 @@ class MarketClearing:
             self._first_stage = FirstStage(self.roster, groups, self.settings, damping)
         return self._first_stage
 
-    # Warm start -------------------------------------------------------------------------------
-
-    def _warm_start(self, step: int, book: BidBook) -> Schedule:
-        """Shift the last schedule to the new window and move it with the forecasts."""
-        start = supplier_only(book, self.roster)
-        if self._last is None:
-            return start
-        last_step, last, uncontrolled = self._last
-        shift = step - last_step
-        source = np.arange(self.roster.n_steps) + shift
-        beyond = source >= self.roster.n_steps
-        source[beyond] -= self.roster.n_steps
-        if not self._whole_days:
-            source[beyond] = -1
-        moved = start.p_kw - uncontrolled[source]
-        p_kw = last.p_kw[source] + moved
-        q_kvar = -book.load_kvar
-        q_kvar[:, self.roster.reactive] += last.reactive[source]
-        alpha = last.alpha[source]
-        if not self._whole_days:
-            p_kw[beyond], q_kvar[beyond] = start.p_kw[beyond], start.q_kvar[beyond]
-            alpha[beyond] = 0.0
-        return replace(start, p_kw=p_kw, q_kvar=q_kvar, alpha=alpha)
-
-    @property
-    def _whole_days(self) -> bool:
-        """Whether the hour that enters the window has the time of day of the one that leaves."""
-        return (self.roster.n_steps * self.roster.step_hours) % 24 == 0
+    # From clearing to clearing ------------------------------------------------------------------
 
     def _stale(self, step: int) -> set[int]:
         """Steps of the window whose sensitivities have to be computed."""
         known = {t for t in range(self.roster.n_steps) if (0, step + t) in self._hours}
         return set(range(self.roster.n_steps)) - known | set(self._binding_steps)
 
-    def _remember(
-        self, step: int, book: BidBook, schedule: Schedule, hours: dict[tuple[int, int], _Hour]
-    ) -> None:
-        """Keep what the next clearing starts from."""
-        self._last = step, schedule, supplier_only(book, self.roster).p_kw
+    def _remember(self, step: int, book: BidBook, schedule: Schedule, hours: Hours) -> None:
+        """Keep what the next clearing starts from; it chooses its rows anew."""
+        self._last = LastClearing(step, schedule, supplier_only(book, self.roster).p_kw)
         later = step + self.settings.cadence_steps
         self._hours = {
             (d, step + t): replace(hour, chosen=np.zeros(0, dtype=np.intp))
@@ -560,7 +458,7 @@ class MarketClearing:
         """Schedule every peer on its retail contract."""
         schedule = supplier_only(book, self.roster)
         offers = self._linearise(schedule, range(self.roster.n_steps), clock)
-        audits = self._audit(schedule, offers, samples, {}, {})
+        audits = self._audit(schedule, offers, samples, hours={}, steepest={})
         self._last, self._hours = None, {}
         return ClearingResult(
             schedule=schedule,
@@ -577,16 +475,6 @@ class MarketClearing:
         )
 
 
-def kept_distance(slack_ratio: Array, known: _Hour | None) -> Array:
-    """Distance that rows keep whatever the safety factor; zero for rows that follow it.
-
-    Rows follow the factor that stand where the last one put them, or closer to their limits.
-    """
-    imposed = known.kappa.max() if known is not None else 0.0
-    follows = slack_ratio <= max(float(slack_ratio.min()), imposed) + FOLLOWS
-    return np.where(follows, 0.0, slack_ratio)
-
-
 def _steepest(rows: list[ChanceRow], mu: Array) -> dict[tuple[int, int], float]:
     """Return the largest dual of every network and step. [EUR/p.u.]"""
     out: dict[tuple[int, int], float] = {}
@@ -594,21 +482,6 @@ def _steepest(rows: list[ChanceRow], mu: Array) -> dict[tuple[int, int], float]:
         place = row.network, row.step
         out[place] = max(out.get(place, 0.0), float(dual))
     return out
-
-
-def standardise(errors: RowErrors, moments: Moments, gain: Array) -> tuple[Array, Array, Array]:
-    """Standardise the row errors under a recourse gain.
-
-    Returns
-    -------
-    z : ndarray, shape (n_samples, n_rows)
-        Errors with mean zero and standard deviation one.
-    sigma, mean : ndarray, shape (n_rows,)
-        Standard deviation and mean. [p.u.]
-    """
-    mean = moments.mean(gain)
-    sigma = np.maximum(moments.sigma(gain), SIGMA_FLOOR)
-    return (errors.recourse(gain) - mean) / sigma, sigma, mean
 
 
 def refine_groups(groups: NDArray[np.intp], book: BidBook) -> NDArray[np.intp]:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from market import solve
-from market.clearing import CERTIFICATE_TOLERANCE, MarketClearing, refine_groups, standardise
 from market.chance import Moments, RowErrors
+from market.calibration import standardise
+from market.clearing import CERTIFICATE_TOLERANCE, MarketClearing, refine_groups
+from market.safety_factors import METHODS
 from market.schedule import supplier_only
 from market.solve import ConicSolution
 from tests.market.builders import (
@@ -218,14 +220,11 @@ FEEDER_R = {"A": [[2e-4, 2e-4, 2e-4], [2e-4, 6e-4, 6e-4], [2e-4, 6e-4, 1e-3]]}
 
 @pytest.fixture(scope="module")
 def cost_by_method():
-    methods = (
-        "deterministic gaussian empirical wasserstein wasserstein_joint wasserstein_cvar moment"
-    ).split()
     return {
         name: clear(
             FEEDER, settings(method=name, radius=1e-3), R=FEEDER_R, errors=heavy_tails()
         ).result.objective
-        for name in methods
+        for name in METHODS
     }
 
 
@@ -390,7 +389,9 @@ def test_standardised_errors_have_mean_zero_and_variance_one():
 prices = st.sampled_from([0.1, 0.1 + 1e-12, 0.2, 0.3])
 
 
-@given(st.lists(st.tuples(st.sampled_from("AB"), prices, prices), min_size=1, max_size=8), st.data())
+@given(
+    st.lists(st.tuples(st.sampled_from("AB"), prices, prices), min_size=1, max_size=8), st.data()
+)
 def test_price_groups_are_split_and_never_merged(asked, data):
     peers = {
         f"p{k}": Peer(network=network, load=1.0, buy=buy, sell=sell)

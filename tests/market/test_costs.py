@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from market.costs import COMPONENTS, DeviceCosts, Flows, StepPrices, imbalance_cost, operational_cost
+from market.costs import (
+    COMPONENTS,
+    DeviceCosts,
+    Flows,
+    StepPrices,
+    imbalance_cost,
+    operational_cost,
+)
 from tests.market.builders import Peer, battery, flexible, make_roster, unit
 
 ROSTER = make_roster(

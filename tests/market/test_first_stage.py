@@ -32,7 +32,9 @@ def statistics(surplus=0.0, shortage=0.0, transport=0.0, reserve=0.0):
 
 
 def test_peers_trade_where_the_spread_exceeds_the_fee():
-    stage, _, _ = make_first_stage({"seller": Peer(pv=10.0), "buyer": Peer(load=4.0)}, make_tariff())
+    stage, _, _ = make_first_stage(
+        {"seller": Peer(pv=10.0), "buyer": Peer(load=4.0)}, make_tariff()
+    )
     decisions = stage.solve([])
     assert decisions.values["bought"][0, 0] == pytest.approx(4.0, abs=1e-5)
     assert decisions.values["exports"][0, 0] == pytest.approx(10.0, abs=1e-5)

@@ -104,7 +104,10 @@ def test_only_what_a_network_has_left_crosses_networks(pool):
 @pytest.mark.parametrize("seed", range(3))
 def test_cheaper_sellers_never_stand_behind_dearer_ones(seed):
     rng = np.random.default_rng(seed)
-    sold, bought = np.r_[rng.uniform(1, 5, 5), np.zeros(5)], np.r_[np.zeros(5), rng.uniform(1, 5, 5)]
+    sold, bought = (
+        np.r_[rng.uniform(1, 5, 5), np.zeros(5)],
+        np.r_[np.zeros(5), rng.uniform(1, 5, 5)],
+    )
     bought *= sold.sum() / bought.sum()
     sell, buy = rng.uniform(0.1, 0.2, 10), rng.uniform(0.2, 0.3, 10)
     trades = match("A" * 10, sold, bought, sell=sell, buy=buy)

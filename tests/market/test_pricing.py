@@ -31,14 +31,14 @@ def test_the_rate_lies_half_way_unless_a_limit_price_is_beyond(sell, buy, across
 
 
 price = st.floats(0.0, 1.0)
+step_prices = st.builds(
+    StepPrices, price, price, price, price, price, st.floats(0.0, 0.2), st.floats(0.0, 0.2)
+)
 
 
-@given(price, price, price, price, st.floats(0.0, 0.2), st.floats(0.0, 0.2), st.booleans())
-def test_both_limit_prices_are_respected_where_they_can_be(
-    sell, surplus, retail, feed_in, fee_within, fee_across, across
-):
-    prices = StepPrices(retail, feed_in, 0.04, 0.3, 0.05, fee_within, fee_across)
-    fee = fee_within + fee_across * across
+@given(step_prices, price, price, st.booleans())
+def test_both_limit_prices_are_respected_where_they_can_be(prices, sell, surplus, across):
+    fee = prices.fee_within + prices.fee_across * across
     buy = sell + fee + surplus
     rate = one_trade(sell, buy, across=across, prices=prices)
     assert sell - 1e-12 <= rate <= buy - fee + 1e-12

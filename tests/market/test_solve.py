@@ -11,7 +11,7 @@ from market.errors import MarketError, SolverFailedError
 from market.solve import ATTEMPTS, ConicProblem, ConicSolution, solve
 
 
-def conic(linear, matrix, offset, n_zero=0, second_order=(), quadratic=None):
+def conic(linear, matrix, offset, *, n_zero=0, second_order=(), quadratic=None):
     matrix = np.array(matrix, dtype=float)
     n = matrix.shape[1]
     quadratic = np.zeros((n, n)) if quadratic is None else np.array(quadratic, dtype=float)
