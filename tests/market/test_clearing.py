@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from market import solve
-from market.chance import Moments, RowErrors
 from market.calibration import standardise
+from market.chance import Moments, RowErrors
 from market.clearing import CERTIFICATE_TOLERANCE, MarketClearing, refine_groups
 from market.safety_factors import METHODS
 from market.schedule import supplier_only

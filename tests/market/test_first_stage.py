@@ -201,6 +201,34 @@ def test_reactive_power_lowers_the_voltage_before_anything_is_curtailed():
     assert decisions.duals["reactive_min"][0, 0] == pytest.approx(2e-3 * FEED_IN / 1e-3, rel=1e-4)
 
 
+def test_charging_makes_room_for_the_sun():
+    # 0.001 p + 0.002 (discharge - charge) <= 0.05 with 4 kW of charging.
+    cell = battery(wear_eur_per_kwh=0.01, end_value_eur_per_kwh=0.01)
+    peers = {"sun": Peer(pv=100.0), "cell": Peer(battery=cell)}
+    stage, roster, book = make_first_stage(peers, make_tariff())
+    decisions = stage.solve([voltage_row(roster, book, [1e-3, 2e-3])])
+    assert decisions.values["charge"][0, 0] == pytest.approx(4.0, abs=1e-4)
+    assert decisions.values["renewable"][0, 0] == pytest.approx(58.0, abs=1e-4)
+
+
+def test_dropped_and_deferred_load_make_room_for_the_rest():
+    # 0.001 (load - dropped - deferred) <= 0.05 with 60 kW of load.
+    load = flexible(
+        [60.0],
+        served_max_kw=60.0,
+        curtailable_share=0.1,
+        willingness_to_pay_eur_per_kwh=0.3,
+        backlog_max_kwh=9.0,
+        end_price_eur_per_kwh=0.5,
+    )
+    stage, roster, book = make_first_stage({"home": Peer(flexible=load)}, make_tariff())
+    row = voltage_row(roster, book, [-1e-3])
+    decisions = stage.solve([replace(row, room=0.05 - 0.06)])
+    assert decisions.values["curtailed"][0, 0] == pytest.approx(6.0, abs=1e-4)
+    assert decisions.values["deferred"][0, 0] == pytest.approx(4.0, abs=1e-4)
+    assert decisions.mu[0] == pytest.approx((0.5 - RETAIL) / 1e-3, rel=1e-4)
+
+
 def test_a_limit_that_cannot_be_kept_is_missed_at_its_price():
     peers = {"home": Peer(load=80.0, pv=1.0)}
     market = settings(violation_price_eur_per_pu_h=1e5)
@@ -381,11 +409,11 @@ def test_without_recourse_the_upstream_grid_answers_at_imbalance_prices():
     assert decisions.objective == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_negative_imbalance_price_makes_a_surplus_the_steepest_side():
+@pytest.mark.parametrize(("buy", "sell"), [(0.3, -0.4), (0.3, 0.4), (-0.5, 0.1), (0.3, 0.1)])
+def test_the_ball_is_charged_at_the_steepest_side_be_it_a_cost_or_a_gain(buy, sell):
     second = statistics(surplus=3.0, shortage=2.0, transport=0.5)
-    tariff = make_tariff(buy=0.3, sell=-0.4)
-    stage, _, _ = make_first_stage({"home": Peer()}, tariff, second=second)
-    expected = 3.0 * 0.4 + 2.0 * 0.3 + 0.5 * 0.4
+    stage, _, _ = make_first_stage({"home": Peer()}, make_tariff(buy=buy, sell=sell), second=second)
+    expected = -3.0 * sell + 2.0 * buy + 0.5 * max(abs(buy), abs(sell))
     assert stage.solve([]).objective == pytest.approx(expected, abs=1e-6)
 
 
@@ -416,8 +444,9 @@ def test_a_unit_makes_room_for_its_recourse():
     assert decisions.objective == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_device_without_a_recourse_offer_is_left_alone():
-    second = statistics(surplus=3.0, shortage=2.0, reserve=4.0)
+@pytest.mark.parametrize(("surplus", "shortage"), [(3.0, 0.0), (0.0, 2.0)])
+def test_a_device_without_a_recourse_offer_is_left_alone(surplus, shortage):
+    second = statistics(surplus=surplus, shortage=shortage, reserve=4.0)
     peers = {"cell": Peer(battery=battery())}
     stage, _, _ = make_first_stage(peers, make_tariff(buy=0.5, sell=-0.5), second=second)
     assert stage.solve([]).values["alpha"][0, 0] == pytest.approx(0.0, abs=1e-6)

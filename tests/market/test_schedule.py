@@ -21,7 +21,7 @@ from tests.market.builders import (
 N_STEPS = 2
 PEERS = {
     "sun": Peer(load=2.0, pv=[5.0, 0.0], load_kvar=1.0),
-    "absent": Peer(load=1.0, pv=3.0, takes_part=False),
+    "absent": Peer(load=1.0, pv=[3.0, 0.5], takes_part=False),
     "home": Peer(load=4.0),
     "cell": Peer(
         load=1.0, battery=battery(), kvar=2.0, network="B", recourse=RecourseOffer(0.1, 0.0, 0.0)
@@ -165,7 +165,7 @@ def test_what_devices_leave_of_an_error_goes_upstream():
 
 def test_peers_left_to_their_supplier_rest():
     s = supplier_only(BOOK, ROSTER)
-    np.testing.assert_allclose(s.p_kw, [[3, 2, -4, -1, -4, 0], [-2, 2, -4, -1, -4, 0]])
+    np.testing.assert_allclose(s.p_kw, [[3, 2, -4, -1, -4, 0], [-2, -0.5, -4, -1, -4, 0]])
     np.testing.assert_allclose(s.exports - s.imports, s.p_kw)
     np.testing.assert_allclose(s.q_kvar[:, 0], -1.0)
     np.testing.assert_array_equal(s.alpha_upstream, 1.0)
