@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from grid.loaders_data import NetworkData
     from grid.network import RadialNetwork
 
+LOWEST_IDLE_PU, HIGHEST_IDLE_PU = 0.5, 1.5
+"""Voltages that a network without load may have: the widest limits that settings allow. [p.u.]"""
+
 
 def build_network(settings: Network) -> RadialNetwork:
     """Build the network that the settings describe.
@@ -44,6 +47,7 @@ def build_network(settings: Network) -> RadialNetwork:
     modified = order(_modify(data, settings), settings.v_min_pu, settings.v_max_pu)
     network = replace(modified, max_i_ka=max_i_ka, substation_kva=substation_kva)
     _check_limits(network)
+    _check_idle_voltages(network)
     return network
 
 
@@ -116,5 +120,23 @@ def _check_limits(network: RadialNetwork) -> None:
         msg = (
             f"network {network.name}: the source is held at {network.source_vm_pu:g} p.u., outside "
             f"its limits {low:g} to {high:g} p.u."
+        )
+        raise NetworkError(msg)
+
+
+def _check_idle_voltages(network: RadialNetwork) -> None:
+    """Refuse shunts with which no voltage would be near its rated value, even without load."""
+    idle = np.zeros(network.n_buses)
+    try:
+        vm_pu = AcReplay(network).run(idle, idle).vm_pu
+    except PowerFlowError as error:
+        msg = f"{error}; check its capacitors and shunts"
+        raise NetworkError(msg) from error
+    worst = int(np.abs(vm_pu - 1.0).argmax())
+    if not LOWEST_IDLE_PU <= vm_pu[worst] <= HIGHEST_IDLE_PU:
+        msg = (
+            f"network {network.name}: without any load the voltage at bus {network.bus[worst]} is "
+            f"{vm_pu[worst]:.3g} p.u., not within {LOWEST_IDLE_PU:g} to {HIGHEST_IDLE_PU:g}; check "
+            "its capacitors and shunts"
         )
         raise NetworkError(msg)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
 """A row enters the problem when it misses or exceeds its margin by less than this many sigmas, in
 the steps that bind and further ahead."""
-SIGMA_FLOOR = 1e-9
-"""Standard deviations below this are those of rows no error reaches. [p.u.]"""
+SIGMA_FLOOR = 1e-6
+"""Standard deviations below this are those of rows no error reaches; above the solver's accuracy,
+so that a schedule on its limit is not taken for one beyond it. [p.u.]"""
 FOLLOWS = 0.05
 """A row follows the common safety factor when within this many sigmas of it."""
 

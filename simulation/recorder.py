@@ -84,6 +84,7 @@ class Recorder:
         self.folder = folder
         self._pending: dict[str, list[pa.RecordBatch]] = {table: [] for table in TABLES}
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._closed = False
 
     def write(self, table: str, columns: Mapping[str, Sequence[Any] | np.ndarray | Any]) -> None:
         """Add rows to a table.
@@ -121,8 +122,11 @@ class Recorder:
             batches.clear()
 
     def close(self) -> None:
-        """Write what is pending and finish all files."""
+        """Write what is pending and finish all files; closing again changes nothing."""
+        if self._closed:
+            return
         self.flush()
+        self._closed = True
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()

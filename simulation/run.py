@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepared = prepare(load(options.config, overrides), options.output)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        # Messages of libraries may have several lines.
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     try:
         summary = execute(prepared, quiet=options.quiet, start=start)

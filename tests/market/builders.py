@@ -1,7 +1,7 @@
 """Small markets whose clearing can be solved by hand."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -177,7 +177,7 @@ class FakeOperator:
     """A network whose bus voltages are 1 + y + bend y^2, with y = R p + X q.
 
     Each row of ``R`` is a bus; its upper and lower limit are constrained. Without ``bend`` the
-    network is exactly linear.
+    network is exactly linear. One that ``collapses`` has no solution at any schedule.
     """
 
     network: str
@@ -187,7 +187,7 @@ class FakeOperator:
     bend: float = 0.0
     loss: np.ndarray | None = None
     curvature: np.ndarray | None = None
-    schedules: list[np.ndarray] = field(default_factory=list)
+    collapses: bool = False
 
     @property
     def reactive_curvature(self):
@@ -202,7 +202,8 @@ class FakeOperator:
         return np.zeros_like(self.R) if self.X is None else self.X
 
     def linearise(self, p_kw, q_kvar, refresh: Collection[int]) -> NetworkOffer:
-        self.schedules.append(p_kw.copy())
+        if self.collapses:
+            p_kw, q_kvar = np.zeros_like(p_kw), np.zeros_like(q_kvar)
         y = p_kw @ self.R.T + q_kvar @ self._x.T
         v, slope = self.voltage(p_kw, q_kvar), 1.0 + 2.0 * self.bend * y
         n_steps, n_rows = len(p_kw), 2 * len(self.R)
@@ -223,7 +224,7 @@ class FakeOperator:
             loss_kw=p_kw @ loss,
             loss_d_p=np.tile(loss, (n_steps, 1)),
             loss_d_q=np.zeros_like(p_kw),
-            converged=np.ones(n_steps, dtype=bool),
+            converged=np.full(n_steps, not self.collapses),
         )
 
 

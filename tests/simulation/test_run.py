@@ -535,6 +535,25 @@ def test_any_mix_of_devices(scenario, tmp_path, population):
     assert model.totals.rejected_bids == 0
 
 
+def test_a_network_beyond_its_limits(execute):
+    """Loads that no power flow can carry are recorded, not hidden; the run goes on."""
+    overloaded = execute("networks.east.load_scale=120", "market.horizon_hours=2")
+    failures = overloaded.violations.query("kind == 'power_flow_failure'")
+    assert len(failures) > 0
+    assert set(failures.network) == {"east"}
+    assert set(failures.cause) == {"power_flow"}
+    failed = overloaded.bus_voltage[overloaded.bus_voltage.step.isin(failures.step)]
+    assert failed.query("network == 'east'").vm_pu.isna().all()
+    assert failed.query("network == 'west'").vm_pu.notna().all()
+    assert overloaded.costs.amount_eur.notna().all()
+    np.testing.assert_allclose(per_step(overloaded.settlement).amount_eur.sum(), 0, atol=1e-7)
+    delivered = overloaded.summary["delivered_violation"]["all"]["east"]
+    assert delivered["events"] >= failures.step.nunique()
+    certificates = overloaded.clearing.set_index(["step", "network"])
+    at = [(step, "east") for step in failures.step]
+    assert (certificates.certified_violation_probability.loc[at] > 0.05).mean() > 0.9
+
+
 def test_one_network(scenario, tmp_path):
     both = scenario()
     config = both.model_copy(update={"networks": both.networks[:1]})

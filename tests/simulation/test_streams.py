@@ -46,5 +46,5 @@ def test_streams_do_not_touch_each_other():
 def test_streams_are_the_same_everywhere():
     """Results must repeat on another machine: the names are hashed without a salt."""
     np.testing.assert_array_equal(
-        stream(7, "population", "west").integers(0, 1000, 5), [579, 38, 441, 41, 500]
+        stream(7, "population", "west").integers(0, 1000, 5), [670, 664, 463, 199, 155]
     )

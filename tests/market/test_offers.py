@@ -1,0 +1,69 @@
+"""What network operators offer: a linear model and error samples."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from market.offers import ErrorSamples
+from tests.market.builders import FakeOperator, errors_of
+
+OPERATOR = FakeOperator(
+    "A",
+    errors_of({0: [0.0]}, 2),
+    R=np.array([[1e-3, 4e-4], [4e-4, 2e-3]]),
+    X=np.array([[5e-4, 2e-4], [2e-4, 1e-3]]),
+)
+
+
+def test_a_linear_model_moved_to_other_injections_is_exact():
+    rng = np.random.default_rng(1)
+    p, q = rng.normal(0, 20, (2, 3, 2))
+    offer = OPERATOR.linearise(p, q, range(3))
+    fixed_p, fixed_q = rng.normal(0, 20, (2, 3, 2))
+    for t in range(3):
+        v = OPERATOR.voltage(fixed_p, fixed_q)[t]
+        np.testing.assert_allclose(offer.constant(t, fixed_p, fixed_q), [*v, *-v])
+
+
+@pytest.mark.parametrize(
+    ("exceedance", "expected"),
+    [
+        # A line of four rows from the source, and a row with no neighbour.
+        ([1, 2, 3, 4, 0], [3, 4]),
+        ([4, 3, 2, 1, 0], [0, 4]),
+        ([1, 3, 2, 4, 0], [1, 3, 4]),
+        ([2, 2, 2, 2, 0], [0, 1, 2, 3, 4]),
+        ([1, 3, 3, 2, 0], [1, 2, 4]),
+        ([-5, -4, -6, -1, 9], [1, 3, 4]),
+    ],
+)
+def test_peaks_are_the_rows_that_no_neighbour_exceeds(exceedance, expected):
+    offer = replace(
+        OPERATOR.linearise(np.zeros((1, 2)), np.zeros((1, 2)), [0]),
+        parent=np.array([-1, 0, 1, 2, -1]),
+    )
+    np.testing.assert_array_equal(
+        np.flatnonzero(offer.peaks(np.array(exceedance, dtype=float))), expected
+    )
+
+
+def test_a_branching_row_is_no_peak_when_one_branch_rises():
+    offer = replace(
+        OPERATOR.linearise(np.zeros((1, 2)), np.zeros((1, 2)), [0]),
+        parent=np.array([-1, 0, 0]),
+    )
+    np.testing.assert_array_equal(offer.peaks(np.array([2.0, 1.0, 3.0])), [False, False, True])
+
+
+def test_errors_of_series_reach_rows_through_the_members():
+    # Two series; the first drives both members, with reactive power at the second.
+    sources = np.array([[1.0, 0.0], [-2.0, 1.0], [0.5, 3.0]])
+    to_p, to_q = np.array([[2.0, 1.0], [0.0, 4.0]]), np.array([[0.0, 0.5], [0.0, 0.0]])
+    samples = ErrorSamples((sources,), to_p, to_q)
+    p, q = sources @ to_p, sources @ to_q
+    np.testing.assert_allclose(samples.omega(0), p.sum(axis=1))
+    rows = samples.rows(0, OPERATOR.R, OPERATOR.X)
+    np.testing.assert_allclose(rows.u, OPERATOR.voltage(p, q) - 1.0)
+    np.testing.assert_allclose(rows.omega, p.sum(axis=1))
+    np.testing.assert_allclose(rows.weights, 1 / 3)
