@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--start", default="2016-06-04")
     options = parser.parse_args()
     config = load("default", [f"start={options.start}", f"days={-(-options.steps // 24)}"])
-    model = prepare(config, Path(tempfile.mkdtemp()) / "run").model
+    model = prepare(config, Path(tempfile.mkdtemp())).model
     clearing = model.dso.clearing
     ours: list[float] = []
     theirs: list[float] = []

@@ -75,6 +75,7 @@ def test_parents_lead_to_the_source(network):
     for row in range(rows.n_rows - 1):
         path, at = [], row
         while at >= 0:
+            assert at not in path
             path.append(at)
             at = int(rows.parent[at])
         assert {str(rows.kind[r]) for r in path} == {str(rows.kind[row])}
