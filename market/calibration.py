@@ -91,14 +91,26 @@ class _Standing:
     sigma: Array
     slack_ratio: Array
     """Distance to the limit beyond the mean error. [sigma]"""
+    kappa: Array
+    """Safety factors."""
 
     @classmethod
-    def of(cls, offer: NetworkOffer, samples: ErrorSamples, t: int, gain: Array) -> _Standing:
+    def of(
+        cls,
+        factor: SafetyFactor,
+        offer: NetworkOffer,
+        samples: ErrorSamples,
+        *,
+        t: int,
+        gain: Array,
+        known: Hour | None,
+    ) -> _Standing:
         errors = samples.rows(t, offer.d_p[t], offer.d_q[t])
         moments = Moments.of(errors)
         z, sigma, mean = standardise(errors, moments, gain)
         slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
-        return cls(z, errors.weights, moments, mean, sigma, slack_ratio)
+        kappa = factor.factors(z, errors.weights, kept_distance(slack_ratio, known))
+        return cls(z, errors.weights, moments, mean, sigma, slack_ratio, kappa)
 
 
 def calibrate(
@@ -130,14 +142,13 @@ def calibrate(
     reach : float
         How close a row has to come to its margin to be chosen. [sigma]
     """
-    at = _Standing.of(offer, samples, t, gain)
-    kappa = factor.factors(at.z, at.weights, kept_distance(at.slack_ratio, known))
-    exceedance = kappa - at.slack_ratio
+    at = _Standing.of(factor, offer, samples, t=t, gain=gain, known=known)
+    exceedance = at.kappa - at.slack_ratio
     # Of neighbouring rows only the worst: the local maxima along the tree.
     chosen = np.flatnonzero((exceedance > -reach) & offer.peaks(exceedance * at.sigma))
     if known is not None:
         chosen = np.union1d(known.chosen, chosen)
-    return Hour(at.mean + kappa * at.sigma, at.moments, kappa, gain, chosen)
+    return Hour(at.mean + at.kappa * at.sigma, at.moments, at.kappa, gain, chosen)
 
 
 def certify(
@@ -151,14 +162,13 @@ def certify(
     binding: bool,
 ) -> Audit:
     """Certify one network and step at the AC-exact schedule; arguments as in :func:`calibrate`."""
-    at = _Standing.of(offer, samples, t, gain)
-    kappa = factor.factors(at.z, at.weights, kept_distance(at.slack_ratio, known))
+    at = _Standing.of(factor, offer, samples, t=t, gain=gain, known=known)
     if offer.converged[t]:
         margin = joint_margin(at.z, at.slack_ratio)
         certificate = worst_case_probability(margin, at.weights, factor.radius)
     else:
         certificate = 1.0
-    return Audit(certificate, kappa, at.slack_ratio - kappa, binding)
+    return Audit(certificate, at.kappa, at.slack_ratio - at.kappa, binding)
 
 
 def kept_distance(slack_ratio: Array, known: Hour | None) -> Array:

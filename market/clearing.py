@@ -83,8 +83,8 @@ class ClearingResult:
         Empty, or the name of the degraded step that was taken.
     n_passes : int
         Number of solves.
-    solver_s, grid_s, wall_s : float
-        Seconds inside the solver, inside the operators' network models, and altogether.
+    solver_s, wall_s : float
+        Seconds inside the solver, and altogether.
     """
 
     schedule: Schedule
@@ -96,7 +96,6 @@ class ClearingResult:
     fallback: str
     n_passes: int
     solver_s: float
-    grid_s: float
     wall_s: float
 
 
@@ -106,7 +105,6 @@ class _Clock:
 
     start: float = field(default_factory=time.perf_counter)
     solver: float = 0.0
-    grid: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +169,7 @@ class MarketClearing:
         samples = [operator.samples for operator in self.operators]
         second = second_stage(self.factor, samples, self.roster.n_steps)
         before = warm_start(self._last, step, book, self.roster)
-        offers = self._linearise(before, self._stale(step), clock)
+        offers = self._linearise(before, self._stale(step))
         hours = self._calibrate(step, before, offers, samples)
         first_stage = self._compiled(book, tariff)
         first_stage.parameters.assign(
@@ -202,7 +200,6 @@ class MarketClearing:
             fallback="",
             n_passes=len(iterates),
             solver_s=clock.solver,
-            grid_s=clock.grid,
             wall_s=time.perf_counter() - clock.start,
         )
 
@@ -235,7 +232,7 @@ class MarketClearing:
             schedule = from_decisions(
                 decisions.values, book, self.roster, self._groups, self.settings.coordination
             )
-            exact = self._linearise(schedule, self._binding_steps, clock)
+            exact = self._linearise(schedule, self._binding_steps)
             audits = self._audit(
                 schedule, exact, samples, hours=hours, steepest=_steepest(rows, decisions.mu)
             )
@@ -393,17 +390,13 @@ class MarketClearing:
             rows += pose_rows(offers[d], hour, fixed, network=d, t=t, conic=conic)
         return rows
 
-    def _linearise(
-        self, schedule: Schedule, refresh: range | set[int], clock: _Clock
-    ) -> tuple[NetworkOffer, ...]:
+    def _linearise(self, schedule: Schedule, refresh: range | set[int]) -> tuple[NetworkOffer, ...]:
         """Ask every operator for its model around a schedule."""
-        start = time.perf_counter()
         offers = []
         for d, operator in enumerate(self.operators):
             members = self.roster.members(d)
             p_kw, q_kvar = schedule.p_kw[:, members], schedule.q_kvar[:, members]
             offers.append(operator.linearise(p_kw, q_kvar, refresh))
-        clock.grid += time.perf_counter() - start
         return tuple(offers)
 
     def _losses(self, offers: tuple[NetworkOffer, ...]) -> LossModel:
@@ -457,7 +450,7 @@ class MarketClearing:
     ) -> ClearingResult:
         """Schedule every peer on its retail contract."""
         schedule = supplier_only(book, self.roster)
-        offers = self._linearise(schedule, range(self.roster.n_steps), clock)
+        offers = self._linearise(schedule, range(self.roster.n_steps))
         audits = self._audit(schedule, offers, samples, hours={}, steepest={})
         self._last, self._hours = None, {}
         return ClearingResult(
@@ -470,7 +463,6 @@ class MarketClearing:
             fallback="supplier_only",
             n_passes=0,
             solver_s=clock.solver,
-            grid_s=clock.grid,
             wall_s=time.perf_counter() - clock.start,
         )
 

@@ -7,7 +7,6 @@ data: kept inside the CVXPY problem as parameters they would cost a hundred time
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -50,8 +49,8 @@ class Decisions:
         Duals of the chance constraints: what a higher limit would save. [EUR/p.u.]
     objective : float
         Optimal value of the window. [EUR]
-    solver_s, wall_s : float
-        Time inside the solver and altogether. [s]
+    solver_s : float
+        Time inside the solver. [s]
     """
 
     values: dict[str, Array]
@@ -59,7 +58,6 @@ class Decisions:
     mu: Array
     objective: float
     solver_s: float
-    wall_s: float
 
 
 class FirstStage:
@@ -150,7 +148,6 @@ class FirstStage:
         SolverFailedError
             If the solver gives no usable solution.
         """
-        start = time.perf_counter()
         data, chain, inverse = self.problem.get_problem_data(cp.CLARABEL, solver_opts={})
         # Second-order cones follow the linear rows.
         ordered = sorted(rows, key=lambda row: row.conic)
@@ -179,7 +176,6 @@ class FirstStage:
             mu=np.array([mu[id(row)] for row in rows]),
             objective=float(self.problem.objective.value),
             solver_s=solution.seconds,
-            wall_s=time.perf_counter() - start,
         )
 
     def _layout(self, data: dict[str, Any]) -> _Layout:

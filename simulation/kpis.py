@@ -59,7 +59,7 @@ class RunTotals:
     load_kwh : float
         Served load. [kWh]
     uncertified : int
-        Binding network-steps whose certificate exceeds the promise.
+        Network-steps whose certificate exceeds the promise.
     fallbacks : dict of str to int
         Degraded clearings by name.
     clearings, passes : int
