@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from market.devices import battery_output, flexible_output, unit_output
+
 
 @dataclass
 class Battery:
@@ -45,13 +47,17 @@ class Battery:
         charge_kw, discharge_kw : float
             What was delivered; one of them is zero. [kW]
         """
-        room = (self.capacity_kwh - self.energy_kwh) / self.charge_efficiency / hours
-        stock = self.energy_kwh * self.discharge_efficiency / hours
-        charge = min(max(-net_kw, 0.0), self.power_kw, max(room, 0.0))
-        discharge = min(max(net_kw, 0.0), self.power_kw, max(stock, 0.0))
-        change = charge * self.charge_efficiency - discharge / self.discharge_efficiency
-        self.energy_kwh = min(max(self.energy_kwh + hours * change, 0.0), self.capacity_kwh)
-        return charge, discharge
+        charge, discharge, energy = battery_output(
+            net_kw,
+            hours,
+            power_kw=self.power_kw,
+            capacity_kwh=self.capacity_kwh,
+            energy_kwh=self.energy_kwh,
+            charge_efficiency=self.charge_efficiency,
+            discharge_efficiency=self.discharge_efficiency,
+        )
+        self.energy_kwh = float(energy)
+        return float(charge), float(discharge)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class DispatchableUnit:
 
     def follow(self, power_kw: float) -> float:
         """Deliver a power as far as the rating allows. [kW]"""
-        return min(max(power_kw, 0.0), self.power_kw)
+        return float(unit_output(power_kw, self.power_kw))
 
 
 @dataclass
@@ -123,10 +129,15 @@ class FlexibleLoad:
         curtailed_kw, deferred_kw : float
             What was done. [kW]
         """
-        curtailed = min(max(curtail_kw, 0.0), self.curtailable_share * baseline_kw)
-        room = (self.backlog_max_kwh - self.backlog_kwh) / hours
-        deferred = min(defer_kw, baseline_kw - curtailed, max(room, 0.0))
-        headroom = max(self.power_kw - (baseline_kw - curtailed), 0.0)
-        deferred = max(deferred, -self.backlog_kwh / hours, -headroom)
-        self.backlog_kwh = min(max(self.backlog_kwh + hours * deferred, 0.0), self.backlog_max_kwh)
-        return curtailed, deferred
+        curtailed, deferred, backlog = flexible_output(
+            curtail_kw,
+            defer_kw,
+            baseline_kw,
+            hours,
+            power_kw=self.power_kw,
+            curtailable_share=self.curtailable_share,
+            backlog_kwh=self.backlog_kwh,
+            backlog_max_kwh=self.backlog_max_kwh,
+        )
+        self.backlog_kwh = float(backlog)
+        return float(curtailed), float(deferred)

@@ -11,19 +11,25 @@ import numpy as np
 
 from agents.prosumer import registration, source_maps
 from grid.limits import LimitRows
-from grid.power_flow import BatchPowerFlow
-from grid.sensitivity import ImpedanceModel, OperatingPoint, SensitivityError
+from grid.lindistflow import LinDistFlow
+from grid.network_model import AcModel
+from grid.sensitivity import SensitivityError
 from grid.units import S_BASE_KVA
 from market.bids import faults
-from market.offers import ErrorSamples, NetworkOffer
+from market.conditional import sample_weights
+from market.impedances import BranchFlowData
+from market.offers import ErrorSamples, NetworkOffer, PastErrors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from agents.forecasting import Past
     from agents.population import PeerSpec
+    from configs.schema import Market
     from grid.network import RadialNetwork
+    from grid.network_model import NetworkModel, NetworkPoint
     from market.bids import Bid
 
     Array = NDArray[np.float64]
@@ -44,6 +50,8 @@ class DnOperator(mesa.Agent):
         Its peers, in the roster's order.
     position : mapping of str to int
         Position of each profile column in forecast arrays.
+    settings : Market
+        The market's configuration: its grid model, and how error samples are weighed.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class DnOperator(mesa.Agent):
         network: RadialNetwork,
         peers: Sequence[PeerSpec],
         position: Mapping[str, int],
+        settings: Market,
     ) -> None:
         super().__init__(model)
         self.grid = network
@@ -59,11 +68,13 @@ class DnOperator(mesa.Agent):
         self.peers = tuple(peers)
         self.rows = LimitRows.of(network)
         self.ac_seconds = 0.0
-        self._impedance = ImpedanceModel.of(network)
-        self._power_flow = BatchPowerFlow(network)
+        self._market = settings
+        self._grid_model: NetworkModel = (
+            LinDistFlow.of(network) if settings.grid_model == "lindistflow" else AcModel(network)
+        )
         self._bus = np.array([network.position[peer.bus] - 1 for peer in peers], dtype=np.intp)
         self._rating = {peer.peer_id: registration(peer) for peer in peers}
-        self._to_p, self._to_q = _source_matrices(peers, position)
+        self._to_p, self._to_q, self._renewable_to_p = _source_matrices(peers, position)
         self._step = 0
         self._samples: ErrorSamples | None = None
         self._sensitivities: dict[int, tuple[Array, Array]] = {}
@@ -106,19 +117,44 @@ class DnOperator(mesa.Agent):
                 accepted[sender] = bid
         return accepted, rejected
 
-    def open_window(self, step: int, errors: tuple[Array, ...]) -> None:
+    def open_window(self, step: int, forecast: Array, past: Sequence[Past]) -> None:
         """Start a new window.
 
         Parameters
         ----------
         step : int
             First step of the window.
-        errors : tuple of ndarray, shape (n_samples, n_columns) each
-            Past forecast errors of the profiles, by step of the window.
+        forecast : ndarray, shape (n_steps, n_columns)
+            Forecast of the profiles.
+        past : sequence of Past
+            Past forecasts of the profiles and their errors, by step of the window.
         """
         self._step = step
-        self._samples = ErrorSamples(errors, self._to_p, self._to_q)
+        steps = tuple(
+            PastErrors(p.errors, self._weights(p, now), p.day)
+            for p, now in zip(past, self._situation(forecast), strict=True)
+        )
+        self._samples = ErrorSamples(steps, self._to_p, self._to_q, self._renewable_to_p)
         self._sensitivities = {s: d for s, d in self._sensitivities.items() if s >= step}
+
+    def _situation(self, profiles: Array) -> Array:
+        """Renewable power and load of the network, (..., n_columns) to (..., 2). [kW]"""
+        renewable = self._renewable_to_p.sum(axis=1)
+        load = renewable - self._to_p.sum(axis=1)
+        return np.stack([profiles @ renewable, profiles @ load], axis=-1)
+
+    def _weights(self, past: Past, situation: Array) -> Array:
+        """Probabilities of the error samples in the situation that is forecast."""
+        market = self._market
+        return sample_weights(
+            market.sample_weights,
+            past.age_days,
+            self._situation(past.forecasts),
+            situation,
+            forgetting_days=market.forgetting_days,
+            width=market.similarity_width,
+            largest=market.risk_level / 2,
+        )
 
     @property
     def samples(self) -> ErrorSamples:
@@ -135,11 +171,27 @@ class DnOperator(mesa.Agent):
         Near 1 p.u. the losses are :math:`q^T R q` with R the reduced resistance matrix, which its
         row sums dominate.
         """
-        r = self._impedance.z.real / S_BASE_KVA
+        r = self._grid_model.resistance_pu / S_BASE_KVA
         able = [rating.reactive_kvar > 0 for rating in self._rating.values()]
         # One column a peer, not a bus: peers at one bus move together at worst.
         row_sum: Array = r[:, self._bus[able]].sum(axis=1)[self._bus]
         return row_sum
+
+    @property
+    def impedances(self) -> BranchFlowData:
+        """Network data that only the branch-flow relaxation asks for."""
+        network = self.grid
+        return BranchFlowData(
+            parent=network.parent,
+            r_pu=network.z_pu.real,
+            x_pu=network.z_pu.imag,
+            g_pu=network.shunt_pu.real[1:],
+            b_pu=network.shunt_pu.imag[1:],
+            max_i_pu=network.max_i_pu,
+            source_vm_pu=network.source_vm_pu,
+            base_kva=S_BASE_KVA,
+            line_of=self._bus,
+        )
 
     def linearise(self, p_kw: Array, q_kvar: Array, refresh: Collection[int]) -> NetworkOffer:
         """Offer a linear model around a schedule.
@@ -157,19 +209,19 @@ class DnOperator(mesa.Agent):
         NetworkOffer
             The model; where the power flow has no solution it stands at zero injections.
         """
-        point, converged = self._operating_point(p_kw, q_kvar)
+        point = self._evaluate(p_kw, q_kvar)
         for t in range(len(p_kw)):
             if t in refresh or self._step + t not in self._sensitivities:
-                d_p, d_q = self.rows.sensitivities(point, t)
+                d_p, d_q = point.sensitivities(t)
                 self._sensitivities[self._step + t] = d_p[:, self._bus], d_q[:, self._bus]
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
         loss_d_p, loss_d_q = self._loss_gradient(point)
-        kept = converged[:, None]
+        kept = point.solved[:, None]
         return NetworkOffer(
             network=self.network,
             p_kw=np.where(kept, p_kw, 0.0),
             q_kvar=np.where(kept, q_kvar, 0.0),
-            value=self.rows.value(point),
+            value=point.value,
             limit=self.rows.limit,
             parent=self.rows.parent,
             d_p={t: d[0] for t, d in enumerate(known)},
@@ -177,16 +229,16 @@ class DnOperator(mesa.Agent):
             loss_kw=point.loss_kw,
             loss_d_p=loss_d_p[:, self._bus],
             loss_d_q=loss_d_q[:, self._bus],
-            converged=converged,
+            converged=point.solved,
         )
 
-    def _loss_gradient(self, point: OperatingPoint) -> tuple[Array, Array]:
+    def _loss_gradient(self, point: NetworkPoint) -> tuple[Array, Array]:
         """Differentiate the losses; next to voltage collapse they count as constant."""
         try:
             return point.loss_gradient()
         except SensitivityError as error:
             log.warning("step %d: %s; its losses count as constant", self._step, error)
-            nothing = np.zeros_like(point.p_kw)
+            nothing = np.zeros((len(point.solved), self.grid.n_lines))
             return nothing, nothing
 
     def bus_injections(self, per_peer: Array) -> Array:
@@ -195,27 +247,26 @@ class DnOperator(mesa.Agent):
         np.add.at(out.T, self._bus, per_peer.T)
         return out
 
-    def _operating_point(
-        self, p_kw: Array, q_kvar: Array
-    ) -> tuple[OperatingPoint, NDArray[np.bool_]]:
-        """Solve the AC power flow; a step without a solution stands at zero injections."""
-        p_bus, q_bus = self.bus_injections(p_kw), self.bus_injections(q_kvar)
+    def _evaluate(self, p_kw: Array, q_kvar: Array) -> NetworkPoint:
+        """Evaluate the network model at a schedule."""
         start = time.perf_counter()
-        voltage = self._power_flow.solve(p_bus, q_bus)
+        point = self._grid_model.at(self.bus_injections(p_kw), self.bus_injections(q_kvar))
         self.ac_seconds += time.perf_counter() - start
-        converged: NDArray[np.bool_] = np.asarray(np.isfinite(voltage).all(axis=1))
-        if not converged.all():
-            idle = np.zeros((1, self.grid.n_buses - 1))
-            voltage[~converged] = self._power_flow.solve(idle, idle)
-            p_bus[~converged] = q_bus[~converged] = 0.0
-        return OperatingPoint(self._impedance, voltage, p_bus, q_bus), converged
+        return point
 
 
-def _source_matrices(peers: Sequence[PeerSpec], position: Mapping[str, int]) -> tuple[Array, Array]:
-    """Injection of each peer per unit of each profile column, (n_columns, n_members)."""
-    to_p, to_q = np.zeros((len(position), len(peers))), np.zeros((len(position), len(peers)))
+def _source_matrices(
+    peers: Sequence[PeerSpec], position: Mapping[str, int]
+) -> tuple[Array, Array, Array]:
+    """Injection of each peer per unit of each profile column, (n_columns, n_members).
+
+    Active and reactive power of all devices, and active power of the renewable ones alone.
+    """
+    to_p, to_q, renewable_to_p = (np.zeros((len(position), len(peers))) for _ in range(3))
     for k, peer in enumerate(peers):
         for column, kw, kvar in source_maps(peer):
             to_p[position[column], k] += kw
             to_q[position[column], k] += kvar
-    return to_p, to_q
+            # Injections come from renewable plants, the other sources are loads.
+            renewable_to_p[position[column], k] += max(kw, 0.0)
+    return to_p, to_q, renewable_to_p

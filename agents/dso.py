@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mesa
@@ -10,7 +12,9 @@ import numpy as np
 from market.bids import Activation, Award
 from market.book import stack
 from market.clearing import MarketClearing
-from market.recourse import asked_recourse
+from market.errors import SolverFailedError
+from market.recourse import network_errors
+from market.redispatch import GridState, RealTimeMarket, redispatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +25,36 @@ if TYPE_CHECKING:
     from market.bids import Bid
     from market.book import BidBook, TariffWindow
     from market.clearing import ClearingResult
+    from market.costs import StepPrices
     from market.offers import GridOperator
     from market.roster import Roster
+    from market.schedule import Schedule
 
     Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Revealed:
+    """What the DSO knows when it activates the recourse of a step.
+
+    Attributes
+    ----------
+    error_kw : ndarray, shape (..., n_peers)
+        Deviation of every peer from its schedule. [kW]
+    q_kvar : ndarray, shape (..., n_peers)
+        Net reactive injections. [kvar]
+    stored_kwh : ndarray, shape (n_storage,)
+        Energy in the batteries. [kWh]
+    prices : StepPrices
+        Prices of the step.
+    """
+
+    error_kw: Array
+    q_kvar: Array
+    stored_kwh: Array
+    prices: StepPrices
 
 
 class Dso(mesa.Agent):
@@ -105,15 +135,16 @@ class Dso(mesa.Agent):
             out[:, owners] = values[binding]
             return out
 
-        n_storage = len(roster.storage)
+        n_storage, share = len(roster.storage), s.alpha.mean(axis=1)
         load_kw = book.load_kw[binding].copy()
         load_kw[:, roster.flexible] += (book.flexible_baseline_kw - s.curtailed - s.deferred)[
             binding
         ]
         columns = {
             "load_kw": load_kw,
-            "forecast_kw": spread(book.renewable_max_kw, roster.renewable),
             "renewable_kw": spread(s.renewable, roster.renewable),
+            "held_back_kw": spread(self._held_back(book, s), roster.renewable),
+            "cap_kw": spread(s.cap_kw, roster.renewable),
             "dispatchable_kw": spread(s.dispatchable, roster.dispatchable),
             "charge_kw": spread(s.charge, roster.storage),
             "discharge_kw": spread(s.discharge, roster.storage),
@@ -122,29 +153,37 @@ class Dso(mesa.Agent):
             "q_kvar": spread(s.reactive, roster.reactive),
             "bought_kw": s.bought[binding],
             "sold_kw": s.sold[binding],
-            "storage_share": spread(s.alpha[:, :n_storage], roster.storage),
-            "dispatchable_share": spread(s.alpha[:, n_storage:], roster.dispatchable),
+            "storage_share": spread(share[:, :n_storage], roster.storage),
+            "dispatchable_share": spread(share[:, n_storage:], roster.dispatchable),
         }
         return [
             Award(peer_id, step, **{name: values[:, k] for name, values in columns.items()})
             for k, peer_id in enumerate(roster.peer_id)
         ]
 
+    def _held_back(self, book: BidBook, schedule: Schedule) -> Array:
+        """Distance that plants keep from their forecasts: none where they follow caps."""
+        if self.clearing.settings.renewable_setpoint == "cap":
+            return np.zeros_like(schedule.renewable)
+        return book.renewable_max_kw - schedule.renewable
+
     def activate(
-        self, result: ClearingResult, step: int, k: int, omega_kw: Array
+        self, book: BidBook, result: ClearingResult, step: int, k: int, revealed: Revealed
     ) -> tuple[list[Activation], Array]:
         """Call the recourse of one binding step.
 
         Parameters
         ----------
+        book : BidBook
+            The bids that were cleared.
         result : ClearingResult
-            The clearing whose shares apply.
+            Their clearing.
         step : int
             Step that is realised.
         k : int
             Its place among the binding steps.
-        omega_kw : ndarray, shape (n_networks,)
-            Sum of each network's forecast errors. [kW]
+        revealed : Revealed
+            What has become known.
 
         Returns
         -------
@@ -154,7 +193,7 @@ class Dso(mesa.Agent):
             Change of injection asked of every recourse device. [kW]
         """
         roster = self.roster
-        asked = asked_recourse(result.schedule.alpha[k], omega_kw, roster)
+        asked = self.recourse(book, result, k, revealed)
         storage, unit = np.zeros(roster.n_peers), np.zeros(roster.n_peers)
         n_storage = len(roster.storage)
         storage[roster.storage] = asked[:n_storage]
@@ -164,3 +203,78 @@ class Dso(mesa.Agent):
             for peer_id, s, u in zip(roster.peer_id, storage.tolist(), unit.tolist(), strict=True)
         ]
         return activations, asked
+
+    def recourse(self, book: BidBook, result: ClearingResult, k: int, revealed: Revealed) -> Array:
+        """Recourse by the cleared shares, or by a dispatch that knows the error.
+
+        Parameters
+        ----------
+        book, result, k
+            As in :meth:`activate`.
+        revealed : Revealed
+            What has become known, in one scenario or in several along a first axis.
+
+        Returns
+        -------
+        ndarray, shape (..., n_recourse)
+            Change of injection asked of every recourse device. [kW]
+        """
+        omega = network_errors(revealed.error_kw, self.roster)
+        shared = self.clearing.policy.asked(result.schedule.alpha[k], omega, self.roster)
+        if self.clearing.settings.second_stage == "affine" or result.fallback:
+            return shared
+        if omega.ndim > 1:
+            scenarios = zip(revealed.error_kw, revealed.q_kvar, strict=True)
+            known = (replace(revealed, error_kw=p, q_kvar=q) for p, q in scenarios)
+            return np.array([self.recourse(book, result, k, one) for one in known])
+        try:
+            return redispatch(
+                self._real_time_market(book, result, k, revealed),
+                self._grid_states(result, k, revealed),
+                self.clearing.policy.pooled(omega),
+            )
+        except SolverFailedError as error:
+            log.warning("%s; the cleared shares are used", error)
+            return shared
+
+    def _real_time_market(
+        self, book: BidBook, result: ClearingResult, k: int, revealed: Revealed
+    ) -> RealTimeMarket:
+        """Put ranges and prices of the recourse devices together."""
+        roster, s, policy = self.roster, result.schedule, self.clearing.policy
+        hours, stored = roster.step_hours, revealed.stored_kwh
+        battery = s.discharge[k] - s.charge[k]
+        room = np.maximum(book.energy_max_kwh - stored, 0.0) / roster.charge_efficiency / hours
+        stock = np.maximum(stored - book.energy_min_kwh, 0.0) * roster.discharge_efficiency / hours
+        able = book.recourse_max_kw > 0
+        lowest = np.concatenate(
+            [-np.minimum(book.charge_max_kw, room) - battery, -s.dispatchable[k]]
+        )
+        highest = np.concatenate(
+            [
+                np.minimum(book.discharge_max_kw, stock) - battery,
+                book.dispatchable_max_kw - s.dispatchable[k],
+            ]
+        )
+        return RealTimeMarket(
+            lowest_kw=np.where(able, lowest, 0.0),
+            highest_kw=np.where(able, highest, 0.0),
+            up_price=book.recourse_up,
+            down_price=book.recourse_down,
+            imbalance_buy=revealed.prices.imbalance_buy,
+            imbalance_sell=revealed.prices.imbalance_sell,
+            violation_price=self.clearing.settings.violation_price_eur_per_pu_h,
+            pool_of_device=policy.pool_of[roster.network_of[roster.recourse]],
+        )
+
+    def _grid_states(self, result: ClearingResult, k: int, revealed: Revealed) -> list[GridState]:
+        """Move the linear models to the realised errors."""
+        roster, states = self.roster, []
+        p_kw = result.schedule.p_kw[k] + revealed.error_kw
+        for d, offer in enumerate(result.offers):
+            members = roster.members(d)
+            devices = np.flatnonzero(roster.network_of[roster.recourse] == d)
+            owner = np.searchsorted(members, roster.recourse[devices])
+            value = offer.rows_at(k, p_kw[members], revealed.q_kvar[members])
+            states.append(GridState(value, offer.limit, offer.d_p[k][:, owner], devices))
+        return states

@@ -36,6 +36,8 @@ multiples of τ. They were chosen by the errors over the year of the bundled pro
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -53,6 +55,26 @@ _LOAD_FADE = 4.0
 _WIND_FADE = 3.0
 _INDEX_MEMORY_HOURS = 0.25
 _INDEX_FLOOR_PER_HOUR = 0.003
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Past forecasts that resemble the coming one, and how far off they were.
+
+    Attributes
+    ----------
+    errors, forecasts : ndarray, shape (n_samples, n_columns)
+        Actual minus forecast, and forecast; oldest first. [-]
+    day : ndarray of int, shape (n_samples,)
+        Day of each, counted from the first row of the data; negative before it.
+    age_days : ndarray, shape (n_samples,)
+        Time from each to the issue of the coming forecast. [d]
+    """
+
+    errors: NDArray[np.float64]
+    forecasts: NDArray[np.float64]
+    day: NDArray[np.int64]
+    age_days: NDArray[np.float64]
 
 
 class ForecastError(ValueError):
@@ -283,13 +305,32 @@ class ForecastArchive:
         self._check_data(kinds)
         self._check_length(settings)
         self._known_columns, self._known = self._split_known(known)
+        self._hold(settings, n_leads)
+
+    def _hold(self, settings: Forecast, n_leads: int) -> None:
+        """Choose the past targets of the first leads and make room for their forecasts."""
+        day = self._steps_per_day
         # Past targets of each lead, relative to the issue step, oldest first.
-        self._past: NDArray[np.int64] = _past_targets(settings, steps_per_day, n_leads)
-        n_kept = settings.sample_days + -(-(n_leads - 1) // steps_per_day) + 2
+        self._past: NDArray[np.int64] = _past_targets(settings, day, n_leads)
+        n_kept = settings.sample_days + -(-(n_leads - 1) // day) + 2
         self._kept_day: NDArray[np.int64] = np.full(n_kept, np.iinfo(np.int64).min)
         self._kept: NDArray[np.float32] = np.empty(
-            (n_kept * steps_per_day, n_leads, values.shape[1]), dtype=np.float32
+            (n_kept * day, n_leads, self._values.shape[1]), dtype=np.float32
         )
+
+    def resampled(self, settings: Forecast, n_leads: int) -> ForecastArchive:
+        """Make an archive of the same forecasts with error samples of its own.
+
+        Parameters
+        ----------
+        settings : Forecast
+            Settings of the samples; the forecasts stay as they are.
+        n_leads : int
+            Leads to keep.
+        """
+        other = copy.copy(self)
+        other._hold(settings, n_leads)
+        return other
 
     @property
     def n_samples(self) -> int:
@@ -332,30 +373,27 @@ class ForecastArchive:
         ndarray, shape (n_samples, n_columns)
             Oldest first. [-]
         """
+        return self.past(step, lead).errors
+
+    def rows(self, step: int, lead: int) -> NDArray[np.int64]:
+        """Rows of the data whose errors are the samples, in their order."""
+        rows: NDArray[np.int64] = (step + self._past[lead]) % len(self._values)
+        return rows
+
+    def past(self, step: int, lead: int) -> Past:
+        """Past forecasts and their errors; arguments and choice as in :meth:`error_samples`."""
         targets = step + self._past[lead]
         issues = targets - lead
         self._keep(int(issues[0]) // self._steps_per_day, int(issues[-1]) // self._steps_per_day)
         actual: NDArray[np.float64] = self._values[targets % len(self._values)]
         forecast: NDArray[np.float32] = self._kept[issues % len(self._kept), lead]
-        return actual - forecast
-
-    def error_days(self, step: int, lead: int) -> NDArray[np.int64]:
-        """Day of each error sample.
-
-        Parameters
-        ----------
-        step : int
-            Issue step.
-        lead : int
-            Lead of the coming target.
-
-        Returns
-        -------
-        ndarray of int, shape (n_samples,)
-            Day of the target, counted from the first row of the data; negative before it.
-        """
-        days: NDArray[np.int64] = (step + self._past[lead]) // self._steps_per_day
-        return days
+        day = self._steps_per_day
+        return Past(
+            errors=actual - forecast,
+            forecasts=forecast.astype(np.float64),
+            day=targets // day,
+            age_days=(step - targets) / day,
+        )
 
     def _keep(self, first: int, last: int) -> None:
         """Make sure that the forecasts issued from the first to the last day are kept."""
@@ -363,7 +401,7 @@ class ForecastArchive:
         for day in days[self._kept_day[days % len(self._kept_day)] != days]:
             place = int(day) % len(self._kept_day)
             rows = slice(place * self._steps_per_day, (place + 1) * self._steps_per_day)
-            self._kept[rows] = self._forecast_day(int(day))
+            self._kept[rows] = self._forecast_day(int(day))[:, : self._kept.shape[1]]
             self._kept_day[place] = day
 
     def _forecast_day(self, day: int) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from market.bids import (
     RenewableOffer,
     StorageOffer,
 )
+from market.devices import renewable_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +195,7 @@ class Prosumer(mesa.Agent):
         """Follow the award and the call for recourse as far as reality and devices allow.
 
         A renewable plant keeps its scheduled distance from its forecast, so that its forecast
-        error passes through; it cannot give more than there is or less than nothing.
+        error passes through, or stays below its cap; it cannot give more than there is.
 
         Parameters
         ----------
@@ -257,10 +258,9 @@ class Prosumer(mesa.Agent):
 
 
 def _renewable_output(award: Award, actual: Outlook, k: int) -> float:
-    """What a plant feeds in that keeps its scheduled distance from its forecast. [kW]"""
+    """What a plant feeds in under its set-point of a binding step. [kW]"""
     available = float(actual.renewable_kw[0])
-    held_back = float(award.forecast_kw[k] - award.renewable_kw[k])
-    return min(max(available - held_back, 0.0), available)
+    return float(renewable_output(available, float(award.held_back_kw[k]), float(award.cap_kw[k])))
 
 
 def registration(spec: PeerSpec) -> Rating:

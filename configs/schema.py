@@ -6,10 +6,11 @@ Units stand in the names; powers are in kW, energies in kWh, money in EUR, volta
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -110,25 +111,71 @@ class Network(Settings):
         return self
 
 
+MethodName = Literal[
+    "deterministic",
+    "gaussian",
+    "moment",
+    "empirical",
+    "wasserstein_cvar",
+    "wasserstein",
+    "wasserstein_joint",
+    "hypercube",
+    "robust",
+]
+
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*")
+"""``package.module:ClassName``, or with a dot in place of the colon."""
+
+
+def _known_or_path(method: str) -> str:
+    if method not in get_args(MethodName) and not CLASS_PATH.fullmatch(method):
+        names = ", ".join(map(repr, get_args(MethodName)))
+        msg = f"should be {names}, or the path of a class, package.module:ClassName"
+        raise ValueError(msg)
+    return method
+
+
+Method = Annotated[str, AfterValidator(_known_or_path)]
+
+
+GridModel = Literal["ac_sensitivity", "lindistflow", "socp"]
+
+
 class Market(Settings):
     """The clearing."""
 
     coordination: Literal["none", "within_network", "across_networks"] = "across_networks"
     """Who may trade with whom: nobody, peers of one network, all peers."""
-    method: Literal[
-        "deterministic",
-        "gaussian",
-        "moment",
-        "empirical",
-        "wasserstein_cvar",
-        "wasserstein",
-        "wasserstein_joint",
-    ] = "wasserstein_joint"
-    """How the safety factor of the chance constraints is found."""
+    method: Method = "wasserstein_joint"
+    """How the safety factor of the chance constraints is found: a name, or the path of a class of
+    your own, ``package.module:ClassName``, which has to be allowed when the run is started."""
     risk_level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """Largest joint violation probability per network and step."""
+    radius_rule: Literal["fixed", "formula", "cross_validation"] = "cross_validation"
+    """How the radius of the Wasserstein ball is found: see ``market/radius.py``."""
     radius: NonNegative = 5e-4
-    """Radius of the Wasserstein ball, in standard deviations (Mahalanobis metric). [-]"""
+    """Radius with ``radius_rule: fixed``, in standard deviations (Mahalanobis metric). [-]"""
+    radius_confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    """Confidence of ``radius_rule: formula`` that the ball holds the true distribution."""
+    sample_weights: Literal["equal", "recency", "similarity", "recency_similarity"] = "similarity"
+    """Probabilities of the error samples: see ``market/conditional.py``."""
+    forgetting_days: Positive = 30.0
+    """Age at which a sample weighs 1/e of a fresh one, with ``recency``. [d]"""
+    similarity_width: Positive = 1.0
+    """Width of the kernel of ``similarity``, in standard deviations of the past forecasts. [-]"""
+    renewable_setpoint: Literal["offset", "cap"] = "cap"
+    """What a curtailed plant does with its forecast error: ``offset`` keeps the scheduled
+    distance from what is available, ``cap`` never exceeds the scheduled power."""
+    recourse_shares: Literal["common", "up_down"] = "up_down"
+    """Whether a device answers surplus and shortage with one share or with one each."""
+    recourse_pool: Literal["network", "all"] = "network"
+    """Whose errors devices answer: those of their own network, or the sum over all networks."""
+    second_stage: Literal["affine", "reoptimised"] = "affine"
+    """Recourse by the cleared shares, or by a new dispatch that knows the error."""
+    grid_model: GridModel = "ac_sensitivity"
+    """Network model of the clearing: the AC power flow at the schedule and its sensitivities;
+    LinDistFlow; or a branch-flow relaxation inside the problem, for which the operators share their
+    impedances, with the AC power flow as its check."""
     horizon_hours: Positive = 24.0
     """Look-ahead window. [h]"""
     cadence_steps: int = Field(default=1, ge=1)
@@ -204,6 +251,17 @@ class Forecast(Settings):
     """Trailing window of the error samples. [d]"""
     sample_hours: int = Field(default=1, ge=0, le=12)
     """Samples come from target hours within plus or minus this of the hour of day. [h]"""
+    perfect_foresight: bool = False
+    """Forecasts are the truth: no promise, but what no real forecast can do better."""
+
+
+class OutOfSample(Settings):
+    """Monte Carlo check of cleared steps with errors that their clearing did not know."""
+
+    cadence_steps: int = Field(default=0, ge=0)
+    """Every how many steps a check is made; 0: never."""
+    days: int = Field(default=30, ge=1, le=366)
+    """Days whose errors are drawn on: the step's own day and those after it. [d]"""
 
 
 class ScenarioConfig(Settings):
@@ -229,6 +287,8 @@ class ScenarioConfig(Settings):
     """Load and renewable profiles."""
     forecast: Forecast = Forecast()
     """Forecasts and error samples."""
+    out_of_sample: OutOfSample = OutOfSample()
+    """Monte Carlo checks."""
 
     @field_validator("step_minutes")
     @classmethod

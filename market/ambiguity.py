@@ -290,6 +290,31 @@ def common_safety_factor(
     return _smallest_factor(mover, radius, lower, upper)
 
 
+def enough_samples(weights: Floats, risk_level: float) -> bool:
+    r"""Tell whether the samples resolve the risk level.
+
+    .. math:: \max_i w_i \le \varepsilon
+
+    Otherwise the heaviest sample alone exceeds the risk level and must not violate, whatever the
+    radius; with equal weights, N < 1 / risk_level samples, no sample may. The worst-case quantiles
+    are then at the largest sample or, with a positive radius, beyond it: safe, but no quantiles.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n_samples,)
+        Probabilities of the samples.
+    risk_level : float
+        Allowed probability of violation, in (0, 1).
+
+    Returns
+    -------
+    bool
+        Whether no sample is heavier than the risk level.
+    """
+    _check(weights, weights, 0.0, risk_level)
+    return bool(weights.max() <= risk_level + _MASS_TOLERANCE)
+
+
 def _common_sample_quantile(
     z: Floats, weights: Floats, risk_level: float, slack_ratio: Floats
 ) -> float:

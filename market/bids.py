@@ -159,10 +159,12 @@ class Award:
     step: int
     load_kw: Series
     """Scheduled load: must-serve and served flexible load. [kW]"""
-    forecast_kw: Series
-    """Renewable power the schedule reckons with. [kW]"""
     renewable_kw: Series
     """Renewable power used. [kW]"""
+    held_back_kw: Series
+    """Distance to keep from the available renewable power. [kW]"""
+    cap_kw: Series
+    """Renewable power not to be exceeded. [kW]"""
     dispatchable_kw: Series
     charge_kw: Series
     discharge_kw: Series
@@ -175,7 +177,7 @@ class Award:
     sold_kw: Series
     """Sales to peers. [kW]"""
     storage_share: Series
-    """Recourse share of the storage. [-]"""
+    """Recourse share of the storage, the mean over surplus and shortage. [-]"""
     dispatchable_share: Series
     """Recourse share of the dispatchable unit. [-]"""
 

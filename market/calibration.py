@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from market.ambiguity import joint_margin, worst_case_probability
 from market.chance import ChanceRow, Moments
 from market.parameters import SecondStage
+from market.radius import Situation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from market.chance import RowErrors
-    from market.offers import ErrorSamples, NetworkOffer
+    from market.offers import NetworkOffer
     from market.safety_factors import SafetyFactor
+    from market.uncertainty import Uncertainty
 
     Array = NDArray[np.float64]
 
@@ -28,6 +31,8 @@ the steps that bind and further ahead."""
 SIGMA_FLOOR = 1e-6
 """Standard deviations below this are those of rows no error reaches; above the solver's accuracy,
 so that a schedule on its limit is not taken for one beyond it. [p.u.]"""
+RESOLUTION = 1e-4
+"""Rooms are measured in standard deviations, but none smaller than this. [p.u.]"""
 FOLLOWS = 0.05
 """A row follows the common safety factor when within this many sigmas of it."""
 
@@ -44,7 +49,7 @@ class Hour:
         Moments of the rows' errors.
     kappa : ndarray, shape (n_rows,)
         Safety factors.
-    gain : ndarray, shape (n_rows,)
+    gain : ndarray, shape (n_rows, n_signals)
         Recourse gain at the schedule. [p.u./kW]
     chosen : ndarray of int
         Rows that stand in the problem.
@@ -68,15 +73,19 @@ class Audit:
     kappa : ndarray, shape (n_rows,)
         Safety factors at the schedule.
     gap : ndarray, shape (n_rows,)
-        Room left beyond the margins; negative where a margin is missed. [sigma]
+        Room left beyond the margins, in standard deviations or in units of ``RESOLUTION``, if
+        this is larger; negative where a margin is missed. [sigma]
     binding : bool
         Whether a grid constraint of the step has a nonzero dual.
+    radius : float
+        Radius of the ball that the certificate holds for.
     """
 
     certificate: float
     kappa: Array
     gap: Array
     binding: bool
+    radius: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +108,12 @@ class _Standing:
         cls,
         factor: SafetyFactor,
         offer: NetworkOffer,
-        samples: ErrorSamples,
+        errors: RowErrors,
         *,
         t: int,
         gain: Array,
         known: Hour | None,
     ) -> _Standing:
-        errors = samples.rows(t, offer.d_p[t], offer.d_q[t])
         moments = Moments.of(errors)
         z, sigma, mean = standardise(errors, moments, gain)
         slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
@@ -116,7 +124,7 @@ class _Standing:
 def calibrate(
     factor: SafetyFactor,
     offer: NetworkOffer,
-    samples: ErrorSamples,
+    errors: RowErrors,
     t: int,
     *,
     gain: Array,
@@ -131,18 +139,18 @@ def calibrate(
         The method.
     offer : NetworkOffer
         Linear model at the schedule.
-    samples : ErrorSamples
-        Error samples of the network.
+    errors : RowErrors
+        What the forecast errors do to the rows.
     t : int
         Step of the window.
-    gain : ndarray, shape (n_rows,)
+    gain : ndarray, shape (n_rows, n_signals)
         Recourse gain at the schedule. [p.u./kW]
     known : Hour, optional
         The calibration before; its rows are kept.
     reach : float
         How close a row has to come to its margin to be chosen. [sigma]
     """
-    at = _Standing.of(factor, offer, samples, t=t, gain=gain, known=known)
+    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=known)
     exceedance = at.kappa - at.slack_ratio
     # Of neighbouring rows only the worst: the local maxima along the tree.
     chosen = np.flatnonzero((exceedance > -reach) & offer.peaks(exceedance * at.sigma))
@@ -154,7 +162,7 @@ def calibrate(
 def certify(
     factor: SafetyFactor,
     offer: NetworkOffer,
-    samples: ErrorSamples,
+    errors: RowErrors,
     t: int,
     *,
     gain: Array,
@@ -162,13 +170,29 @@ def certify(
     binding: bool,
 ) -> Audit:
     """Certify one network and step at the AC-exact schedule; arguments as in :func:`calibrate`."""
-    at = _Standing.of(factor, offer, samples, t=t, gain=gain, known=known)
+    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=known)
     if offer.converged[t]:
         margin = joint_margin(at.z, at.slack_ratio)
         certificate = worst_case_probability(margin, at.weights, factor.radius)
     else:
         certificate = 1.0
-    return Audit(certificate, at.kappa, at.slack_ratio - at.kappa, binding)
+    room = (at.slack_ratio - at.kappa) * at.sigma
+    gap = room / np.maximum(at.sigma, RESOLUTION)
+    return Audit(certificate, at.kappa, gap, binding, factor.radius)
+
+
+def situation(
+    factor: SafetyFactor,
+    offer: NetworkOffer,
+    errors: RowErrors,
+    day: NDArray[np.int64],
+    t: int,
+    *,
+    gain: Array,
+) -> Situation:
+    """Describe one network and step to the radius rule; ``day`` is that of each sample."""
+    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=None)
+    return Situation(at.z, at.weights, day, kept_distance(at.slack_ratio, None))
 
 
 def kept_distance(slack_ratio: Array, known: Hour | None) -> Array:
@@ -233,30 +257,47 @@ def pose_rows(
             d_q=offer.d_q[t][r],
             room=float(room[r]),
             kappa=float(hour.kappa[r]),
-            beta=float(moments.beta[r]),
+            beta=moments.beta[r],
             remainder=float(moments.remainder[r]),
-            mean_omega=moments.mean_omega,
-            std_omega=moments.std_omega,
-            gain=float(hour.gain[r]),
+            mean_signal=moments.mean_signal,
+            root=moments.root,
+            gain=hour.gain[r],
         )
         for r in hour.chosen
     ]
 
 
 def second_stage(
-    factor: SafetyFactor, samples: Sequence[ErrorSamples], n_steps: int
+    factors: Sequence[Sequence[SafetyFactor]], uncertainty: Uncertainty, n_steps: int
 ) -> SecondStage:
-    """Gather the statistics of each network's total error, by step."""
-    shape = (n_steps, len(samples))
-    surplus, shortage, transport, reserve = (np.zeros(shape) for _ in range(4))
-    for d, sample in enumerate(samples):
-        for t in range(n_steps):
-            omega, weights = sample.omega(t), sample.weights(t)
-            mean = weights @ omega
-            sigma = float(np.sqrt(weights @ (omega - mean) ** 2))
-            surplus[t, d] = weights @ np.maximum(omega, 0)
-            shortage[t, d] = weights @ np.maximum(-omega, 0)
-            transport[t, d] = factor.radius * sigma
-            z = (omega - mean) / sigma if sigma > 0 else np.zeros_like(omega)
-            reserve[t, d] = abs(mean) + factor.two_sided(z, weights) * sigma
-    return SecondStage(surplus, shortage, transport, reserve)
+    """Gather the statistics of each pool's total error, by step.
+
+    Parameters
+    ----------
+    factors : sequence of sequence of SafetyFactor
+        The method by network and step.
+    uncertainty : Uncertainty
+        The errors.
+    n_steps : int
+        Steps of the window.
+    """
+    policy = uncertainty.policy
+    shape = (n_steps, policy.n_pools)
+    surplus, shortage, transport, up, down = (np.zeros(shape) for _ in range(5))
+    for t, pool in product(range(n_steps), range(policy.n_pools)):
+        omega = uncertainty.pool_omega(pool, t)
+        # Networks of one pool may see the same past differently; the first one's view stands.
+        first = int(policy.networks(pool)[0])
+        weights, factor = uncertainty.samples[first].weights(t), factors[first][t]
+        mean = float(weights @ omega)
+        sigma = float(np.sqrt(weights @ (omega - mean) ** 2))
+        surplus[t, pool] = weights @ np.maximum(omega, 0)
+        shortage[t, pool] = weights @ np.maximum(-omega, 0)
+        transport[t, pool] = factor.radius * sigma
+        z = (omega - mean) / sigma if sigma > 0 else np.zeros_like(omega)
+        margin = factor.two_sided(z, weights) * sigma
+        # One common share is answered in both directions alike.
+        both = policy.n_signals == 1
+        up[t, pool] = margin + abs(mean) if both else max(margin - mean, 0.0)
+        down[t, pool] = margin + abs(mean) if both else max(margin + mean, 0.0)
+    return SecondStage(surplus, shortage, transport, up, down)

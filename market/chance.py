@@ -3,16 +3,17 @@ r"""Distributionally robust chance constraints of the grid as second-order cone 
 A constrained quantity (a voltage, a line current, the substation's power) is, to first order
 round the AC operating point :math:`\hat x`,
 
-.. math:: y(x, \xi) = \hat y + Y (x - \hat x) + u(\xi) - g(\alpha)\, \Omega(\xi), \qquad
-          g(\alpha) = \sum_k Y_k \alpha_k ,
+.. math:: y(x, \xi) = \hat y + Y (x - \hat x) + u(\xi) - g(\alpha)^\top \omega(\xi), \qquad
+          g_s(\alpha) = \sum_k Y_k \alpha_{k,s} ,
 
-with :math:`u = Y \xi` what the forecast errors do and :math:`g \Omega` what the recourse takes
-back. Splitting :math:`u = \bar u + \beta (\Omega - \bar\Omega) + o` into the part explained by
-the network's total error and a remainder, the standard deviation is
-:math:`\sigma = \lVert ((\beta - g) \sigma_\Omega,\ \sigma_o) \rVert_2`: a cone of dimension
-three, whatever the number of error sources. The deterministic equivalent is
+with :math:`u = Y \xi` what the forecast errors do and :math:`g^\top \omega` what the recourse takes
+back; the signals :math:`\omega` (one or two, see :mod:`market.recourse`) add up to the total error.
+Splitting :math:`u = \bar u + \beta^\top (\omega - \bar\omega) + o` into the part explained by the
+signals and a remainder, with :math:`C = L^\top L` the covariance of the signals, the standard
+deviation is :math:`\sigma = \lVert (L (\beta - g),\ \sigma_o) \rVert_2`: a cone of dimension three
+or four, whatever the number of error sources. The deterministic equivalent is
 
-.. math:: \hat y + Y (x - \hat x) + \bar u - g \bar\Omega + \kappa \sigma \le y_{max} + s .
+.. math:: \hat y + Y (x - \hat x) + \bar u - g^\top \bar\omega + \kappa \sigma \le y_{max} + s .
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+_RANK = 1e-12
+"""Variance of a combination of signals, over the largest, below which it counts as constant."""
 SCALE = 1000.0
 """Rows and their slack are posed in mp.u., so that their entries are of the order of one."""
 
@@ -39,50 +42,82 @@ class RowErrors:
     ----------
     u : ndarray, shape (n_samples, n_rows)
         Effect on every row without recourse. [p.u.]
-    omega : ndarray, shape (n_samples,)
-        Sum of the network's forecast errors, a surplus being positive. [kW]
+    signals : ndarray, shape (n_samples, n_signals)
+        What the recourse answers: see :class:`~market.recourse.RecoursePolicy`. [kW]
     weights : ndarray, shape (n_samples,)
         Probabilities.
     """
 
     u: Array
-    omega: Array
+    signals: Array
     weights: Array
 
     def recourse(self, gain: Array) -> Array:
-        """Return the effect with recourse of a gain per row, (n_samples, n_rows). [p.u.]"""
-        return self.u - np.outer(self.omega, gain)
+        """Effect left by a recourse of gain (n_rows, n_signals): (n_samples, n_rows). [p.u.]"""
+        return self.u - self.signals @ gain.T
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean and standard deviation of rows as functions of the recourse gain."""
+    """Mean and standard deviation of rows as functions of the recourse gain.
+
+    Attributes
+    ----------
+    mean_u, remainder : ndarray, shape (n_rows,)
+        Mean without recourse, and standard deviation of what the signals do not explain. [p.u.]
+    beta : ndarray, shape (n_rows, n_signals)
+        Part of the effect that the signals explain. [p.u./kW]
+    mean_signal : ndarray, shape (n_signals,)
+        Mean of the signals. [kW]
+    root : ndarray, shape (n_signals, n_signals)
+        L with covariance of the signals L'L. [kW]
+    """
 
     mean_u: Array
-    beta: Array
     remainder: Array
-    mean_omega: float
-    std_omega: float
+    beta: Array
+    mean_signal: Array
+    root: Array
 
     @classmethod
     def of(cls, errors: RowErrors) -> Moments:
-        """Split the row errors into total error and remainder."""
+        """Regress the row errors on the signals (weighted least squares)."""
         w = errors.weights
-        mean_u = w @ errors.u
-        mean_omega = float(w @ errors.omega)
-        du, d_omega = errors.u - mean_u, errors.omega - mean_omega
-        variance = float(w @ d_omega**2)
-        beta = (w * d_omega) @ du / variance if variance > 0 else np.zeros_like(mean_u)
-        remainder = np.sqrt(w @ (du - np.outer(d_omega, beta)) ** 2)
-        return cls(mean_u, beta, remainder, mean_omega, float(np.sqrt(variance)))
+        mean_u, mean_signal = w @ errors.u, w @ errors.signals
+        du, ds = errors.u - mean_u, errors.signals - mean_signal
+        variance, axes = np.linalg.eigh((w[:, None] * ds).T @ ds)
+        variance = np.maximum(variance, 0.0)
+        # Directions in which the signals hardly vary explain nothing.
+        known = variance > _RANK * variance.max()
+        inverse = np.divide(1.0, variance, out=np.zeros_like(variance), where=known)
+        beta = ((w[:, None] * du).T @ ds) @ (axes * inverse) @ axes.T
+        remainder = np.sqrt(w @ (du - ds @ beta.T) ** 2)
+        return cls(mean_u, remainder, beta, mean_signal, np.sqrt(variance)[:, None] * axes.T)
 
     def mean(self, gain: Array) -> Array:
-        """Mean of every row's error. [p.u.]"""
-        return self.mean_u - gain * self.mean_omega
+        """Mean of every row's error at a gain (n_rows, n_signals). [p.u.]"""
+        return self.mean_u - gain @ self.mean_signal
 
     def sigma(self, gain: Array) -> Array:
         """Return the standard deviation of every row's error. [p.u.]"""
-        return np.hypot((self.beta - gain) * self.std_omega, self.remainder)
+        explained = ((self.beta - gain) @ self.root.T) ** 2
+        return np.asarray(np.sqrt(explained.sum(axis=1) + self.remainder**2))
+
+
+@dataclass(frozen=True, eq=False)
+class StateTerm:
+    """A column of the grid's own state that stands for what the devices' schedules do to a row.
+
+    Attributes
+    ----------
+    column : int
+        Column, counted from the first of the branch-flow relaxation.
+    slope : float
+        Change of the row per unit of the column. [p.u.]
+    """
+
+    column: int
+    slope: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +141,16 @@ class ChanceRow:
         recourse. [p.u.]
     kappa : float
         Safety factor.
-    beta, remainder, mean_omega, std_omega : float
-        Moments of the row's error, see :class:`Moments`.
-    gain : float
+    remainder : float
+        Standard deviation that the signals do not explain. [p.u.]
+    beta : ndarray, shape (n_signals,)
+        Effect that the signals explain. [p.u./kW]
+    mean_signal, root : ndarray
+        Moments of the signals, see :class:`Moments`.
+    gain : ndarray, shape (n_signals,)
         Recourse gain at which the tangent touches. [p.u./kW]
+    state : StateTerm, optional
+        Replaces the sensitivities, but for what the recourse does: see ``relaxation``.
     """
 
     network: int
@@ -119,16 +160,17 @@ class ChanceRow:
     d_q: Array
     room: float
     kappa: float
-    beta: float
     remainder: float
-    mean_omega: float
-    std_omega: float
-    gain: float
+    beta: Array
+    mean_signal: Array
+    root: Array
+    gain: Array
+    state: StateTerm | None = None
 
     @property
-    def tangent(self) -> tuple[float, float]:
-        """Value at no gain, and slope, of the tangent of the standard deviation. [p.u., kW]"""
-        explained = (self.beta - self.gain) * self.std_omega
-        sigma = float(np.hypot(explained, self.remainder))
-        slope = -explained * self.std_omega / sigma if sigma > 0 else 0.0
-        return sigma - slope * self.gain, slope
+    def tangent(self) -> tuple[float, Array]:
+        """Value at no gain, and slopes, of the tangent of the standard deviation. [p.u., kW]"""
+        explained = self.root @ (self.beta - self.gain)
+        sigma = float(np.hypot(np.linalg.norm(explained), self.remainder))
+        slope = -(explained @ self.root) / sigma if sigma > 0 else np.zeros_like(self.gain)
+        return sigma - float(slope @ self.gain), slope

@@ -17,12 +17,17 @@ from market.calibration import (
     certify,
     pose_rows,
     second_stage,
+    situation,
 )
 from market.errors import SolverFailedError
 from market.first_stage import FirstStage
 from market.parameters import LossModel
+from market.radius import RadiusRule
+from market.recourse import RecoursePolicy
+from market.relaxation import Exactness, RelaxedGrid, no_losses
 from market.safety_factors import make_safety_factor
 from market.schedule import fixed_injection, from_decisions, supplier_only
+from market.uncertainty import SetPoints, Uncertainty
 from market.warm_start import LastClearing, warm_start
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from market.calibration import Audit, Hour
     from market.chance import ChanceRow
     from market.first_stage import Decisions
-    from market.offers import ErrorSamples, GridOperator, NetworkOffer
+    from market.offers import GridOperator, NetworkOffer
     from market.parameters import SecondStage
     from market.roster import Roster
     from market.safety_factors import SafetyFactor
@@ -85,6 +90,8 @@ class ClearingResult:
         Number of solves.
     solver_s, wall_s : float
         Seconds inside the solver, and altogether.
+    exactness : Exactness, optional
+        How exact the branch-flow relaxation is, where it is the grid model.
     """
 
     schedule: Schedule
@@ -97,6 +104,7 @@ class ClearingResult:
     n_passes: int
     solver_s: float
     wall_s: float
+    exactness: Exactness | None = None
 
 
 @dataclass
@@ -142,6 +150,9 @@ class MarketClearing:
         self.factor: SafetyFactor = make_safety_factor(
             settings.method, settings.risk_level, settings.radius
         )
+        self.policy = RecoursePolicy.of(settings, roster.n_networks)
+        self.radius_rule = RadiusRule(settings.radius_rule, self.factor, settings.radius_confidence)
+        self._factors: list[list[SafetyFactor]] = []
         self._groups = np.array(roster.network_of)
         self._first_stage: FirstStage | None = None
         self._last: LastClearing | None = None
@@ -166,28 +177,39 @@ class MarketClearing:
             flagged as fallback.
         """
         clock = _Clock()
-        samples = [operator.samples for operator in self.operators]
-        second = second_stage(self.factor, samples, self.roster.n_steps)
-        before = warm_start(self._last, step, book, self.roster)
+        n_steps = self.roster.n_steps
+        before = warm_start(self._last, step, book, self.roster, self.policy.n_signals)
+        uncertainty = self._uncertainty(book)
+        uncertainty.follow(before, range(n_steps))
         offers = self._linearise(before, self._stale(step))
-        hours = self._calibrate(step, before, offers, samples)
+        self._choose_radii(step, before, offers, uncertainty)
+        second = second_stage(self._factors, uncertainty, n_steps)
+        hours = self._calibrate(step, before, offers, uncertainty)
+        relaxed = self._relaxed(book, tariff)
         first_stage = self._compiled(book, tariff)
         first_stage.parameters.assign(
             book=book,
             tariff=tariff,
             second=second,
-            losses=self._losses(offers),
+            losses=self._losses(offers) if relaxed is None else no_losses(self.roster),
             roster=self.roster,
             groups=self._groups,
+            policy=self.policy,
             q_damping=first_stage.q_damping,
         )
         try:
             iterates = self._passes(
-                first_stage, book, offers, hours=hours, samples=samples, clock=clock
+                first_stage,
+                book,
+                offers,
+                relaxed=relaxed,
+                hours=hours,
+                uncertainty=uncertainty,
+                clock=clock,
             )
         except SolverFailedError as error:
             log.warning("step %d: solver failed (%s); supplier-only schedule", step, error)
-            return self._fall_back(book, second, samples, clock)
+            return self._fall_back(book, second, clock)
         best = min(iterates, key=self._preference)
         self._remember(step, book, best.schedule, hours)
         return ClearingResult(
@@ -201,6 +223,7 @@ class MarketClearing:
             n_passes=len(iterates),
             solver_s=clock.solver,
             wall_s=time.perf_counter() - clock.start,
+            exactness=_exactness(iterates[0].decisions, best.decisions),
         )
 
     # The loop ---------------------------------------------------------------------------------
@@ -211,16 +234,17 @@ class MarketClearing:
         book: BidBook,
         offers: tuple[NetworkOffer, ...],
         *,
+        relaxed: RelaxedGrid | None,
         hours: Hours,
-        samples: list[ErrorSamples],
+        uncertainty: Uncertainty,
         clock: _Clock,
     ) -> list[_Iterate]:
         """Solve until the binding steps are certified and nothing is wasted."""
         iterates: list[_Iterate] = []
         for _ in range(self.settings.max_passes):
-            rows = self._rows(offers, hours, book)
+            rows = self._rows(offers, hours, book, relaxed)
             try:
-                decisions = first_stage.solve(rows)
+                decisions = first_stage.solve(rows, relaxed)
             except SolverFailedError:
                 if not iterates:
                     raise
@@ -230,19 +254,28 @@ class MarketClearing:
                 break
             clock.solver += decisions.solver_s
             schedule = from_decisions(
-                decisions.values, book, self.roster, self._groups, self.settings.coordination
+                decisions.values,
+                book,
+                self.roster,
+                self._groups,
+                coordination=self.settings.coordination,
+                n_signals=self.policy.n_signals,
             )
+            uncertainty.follow(schedule, self._binding_steps)
+            schedule = uncertainty.capped(schedule)
             exact = self._linearise(schedule, self._binding_steps)
             audits = self._audit(
-                schedule, exact, samples, hours=hours, steepest=_steepest(rows, decisions.mu)
+                schedule, exact, uncertainty, hours=hours, steepest=_steepest(rows, decisions.mu)
             )
             iterates.append(_Iterate(decisions, schedule, exact, audits))
-            if self._settled(audits, schedule):
+            relaxation = decisions.relaxation
+            restated = relaxed and relaxation and relaxed.note(relaxation)
+            if not restated and self._settled(audits, schedule):
                 break
             offers = self._refreshed(offers, exact)
             for d, t in product(range(len(exact)), self._binding_steps):
                 hours[d, t] = self._calibrate_hour(
-                    schedule, exact[d], samples[d], place=(d, t), known=hours[d, t]
+                    schedule, exact[d], uncertainty, place=(d, t), known=hours[d, t]
                 )
         return iterates
 
@@ -270,25 +303,29 @@ class MarketClearing:
         """Whether every margin is kept and no binding one exceeds what is needed."""
         for network, of_network in enumerate(audits):
             for step, audit in enumerate(of_network):
-                if schedule.violation[step, network] > 1e-6:  # no room at all
-                    continue
                 tightest = audit.gap.min()
+                # No room at all, unless the schedule's own caps make some.
+                if schedule.violation[step, network] > 1e-6 and tightest <= WASTEFUL:
+                    continue
                 if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
                     return False
-                if self.factor.joint and not self._well_used(audit):
+                if self.factor.exact_joint and not self._well_used(audit):
                     return False
         return True
 
-    def _preference(self, iterate: _Iterate) -> tuple[float, float]:
+    def _preference(self, iterate: _Iterate) -> tuple[float, bool, float]:
         """Rank iterates that keep their promise by cost, and before them none; others by excess.
 
-        Joint methods promise the certificate, individual ones the margins of their rows.
+        Exact joint methods promise the certificate, the others the margins of their rows. The cost
+        of a relaxation that is not exact is too good to be true: exact ones come first.
         """
-        if self.factor.joint:
+        if self.factor.exact_joint:
             excess = iterate.certificate - self._allowed
         else:
             excess = -SHORT - min(a.gap.min() for audits in iterate.audits for a in audits)
-        return max(float(excess), 0.0), iterate.decisions.objective
+        relaxation = iterate.decisions.relaxation
+        inexact = relaxation is not None and not relaxation.exact.all()
+        return max(float(excess), 0.0), inexact, iterate.decisions.objective
 
     def _refreshed(
         self, offers: tuple[NetworkOffer, ...], exact: tuple[NetworkOffer, ...]
@@ -304,14 +341,48 @@ class MarketClearing:
             out.append(replace(old, p_kw=p, q_kvar=q, value=value, d_p=d_p, d_q=d_q))
         return tuple(out)
 
-    # Calibration ------------------------------------------------------------------------------
+    # Uncertainty and calibration --------------------------------------------------------------
+
+    def _uncertainty(self, book: BidBook) -> Uncertainty:
+        """Gather the error samples of the window; no plant is capped yet."""
+        set_points = None
+        if self.settings.renewable_setpoint == "cap":
+            rating = np.array([self.roster.rating[k].renewable_kw for k in self.roster.renewable])
+            set_points = SetPoints(book.renewable_max_kw, rating)
+        samples = [operator.samples for operator in self.operators]
+        return Uncertainty(samples, self.policy, self.roster, set_points)
+
+    def _choose_radii(
+        self,
+        step: int,
+        schedule: Schedule,
+        offers: tuple[NetworkOffer, ...],
+        uncertainty: Uncertainty,
+    ) -> None:
+        """Choose the radius of every network and hour of day; those ahead take the last one."""
+        steps_per_day = round(24 / self.roster.step_hours)
+        hour = (step + np.arange(self.roster.n_steps)) % steps_per_day
+        for d, t in product(range(len(offers)), self._binding_steps):
+            place, day = (d, int(hour[t])), uncertainty.samples[d].steps[t].day
+            if self.radius_rule.is_due(place, day):
+                gain = schedule.gain(self.roster, d, t, offers[d].d_p[t])
+                rows = uncertainty.rows(d, t, offers[d])
+                at = situation(self.factor, offers[d], rows, day, t, gain=gain)
+                self.radius_rule.learn(place, at)
+        self._factors = [
+            [self._with_radius(self.radius_rule.choice((d, int(h))).radius) for h in hour]
+            for d in range(len(offers))
+        ]
+
+    def _with_radius(self, radius: float) -> SafetyFactor:
+        return make_safety_factor(self.settings.method, self.settings.risk_level, radius)
 
     def _calibrate(
         self,
         step: int,
         schedule: Schedule,
         offers: tuple[NetworkOffer, ...],
-        samples: list[ErrorSamples],
+        uncertainty: Uncertainty,
     ) -> Hours:
         """Calibrate the hours that come near a limit, by network and step of the window."""
         hours: Hours = {}
@@ -324,7 +395,7 @@ class MarketClearing:
                         hours[d, t] = known
                         continue
                 hours[d, t] = self._calibrate_hour(
-                    schedule, offer, samples[d], place=(d, t), known=known
+                    schedule, offer, uncertainty, place=(d, t), known=known
                 )
         return hours
 
@@ -332,7 +403,7 @@ class MarketClearing:
         self,
         schedule: Schedule,
         offer: NetworkOffer,
-        samples: ErrorSamples,
+        uncertainty: Uncertainty,
         *,
         place: tuple[int, int],
         known: Hour | None,
@@ -340,9 +411,9 @@ class MarketClearing:
         """Calibrate one network and step of the window."""
         d, t = place
         return calibrate(
-            self.factor,
+            self._factors[d][t],
             offer,
-            samples,
+            uncertainty.rows(d, t, offer),
             t,
             gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
             known=known,
@@ -353,7 +424,7 @@ class MarketClearing:
         self,
         schedule: Schedule,
         offers: tuple[NetworkOffer, ...],
-        samples: list[ErrorSamples],
+        uncertainty: Uncertainty,
         *,
         hours: Hours,
         steepest: dict[tuple[int, int], float],
@@ -362,9 +433,9 @@ class MarketClearing:
         return tuple(
             tuple(
                 certify(
-                    self.factor,
+                    self._factors[d][t],
                     offer,
-                    samples[d],
+                    uncertainty.rows(d, t, offer),
                     t,
                     gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
                     known=hours.get((d, t)),
@@ -378,16 +449,21 @@ class MarketClearing:
     # Assembly ---------------------------------------------------------------------------------
 
     def _rows(
-        self, offers: tuple[NetworkOffer, ...], hours: Hours, book: BidBook
+        self,
+        offers: tuple[NetworkOffer, ...],
+        hours: Hours,
+        book: BidBook,
+        relaxed: RelaxedGrid | None,
     ) -> list[ChanceRow]:
         """Pose the chosen rows of every network and step."""
         fixed_p, fixed_q = fixed_injection(book, self.roster), -book.load_kvar
-        rows = []
+        rows: list[ChanceRow] = []
         for (d, t), hour in hours.items():
             members = self.roster.members(d)
             fixed = fixed_p[:, members], fixed_q[:, members]
             conic = t in self._binding_steps
-            rows += pose_rows(offers[d], hour, fixed, network=d, t=t, conic=conic)
+            posed = pose_rows(offers[d], hour, fixed, network=d, t=t, conic=conic)
+            rows += posed if relaxed is None else relaxed.rows(posed, hour.chosen, offers[d])
         return rows
 
     def _linearise(self, schedule: Schedule, refresh: range | set[int]) -> tuple[NetworkOffer, ...]:
@@ -398,6 +474,13 @@ class MarketClearing:
             p_kw, q_kvar = schedule.p_kw[:, members], schedule.q_kvar[:, members]
             offers.append(operator.linearise(p_kw, q_kvar, refresh))
         return tuple(offers)
+
+    def _relaxed(self, book: BidBook, tariff: TariffWindow) -> RelaxedGrid | None:
+        """Return the branch-flow relaxation of the window, where it is the grid model."""
+        if self.settings.grid_model != "socp":
+            return None
+        impedances = [operator.impedances for operator in self.operators]
+        return RelaxedGrid(impedances, book, tariff, self.roster)
 
     def _losses(self, offers: tuple[NetworkOffer, ...]) -> LossModel:
         """Put the networks' loss models side by side."""
@@ -417,8 +500,9 @@ class MarketClearing:
         groups = refine_groups(self._groups, book)
         if self._first_stage is None or (groups != self._groups).any():
             curvature = np.zeros(self.roster.n_peers)
-            for d, operator in enumerate(self.operators):
-                curvature[self.roster.members(d)] = operator.reactive_curvature
+            if self.settings.grid_model != "socp":  # whose losses are convex of themselves
+                for d, operator in enumerate(self.operators):
+                    curvature[self.roster.members(d)] = operator.reactive_curvature
             damping = float(tariff.loss.mean()) * curvature[self.roster.reactive]
             self._groups = groups
             self._first_stage = FirstStage(self.roster, groups, self.settings, damping)
@@ -433,7 +517,9 @@ class MarketClearing:
 
     def _remember(self, step: int, book: BidBook, schedule: Schedule, hours: Hours) -> None:
         """Keep what the next clearing starts from; it chooses its rows anew."""
-        self._last = LastClearing(step, schedule, supplier_only(book, self.roster).p_kw)
+        idle = supplier_only(book, self.roster, self.policy.n_signals)
+        curtailed = schedule.renewable < book.renewable_max_kw
+        self._last = LastClearing(step, schedule, idle.p_kw, curtailed)
         later = step + self.settings.cadence_steps
         self._hours = {
             (d, step + t): replace(hour, chosen=np.zeros(0, dtype=np.intp))
@@ -445,13 +531,12 @@ class MarketClearing:
         self,
         book: BidBook,
         second: SecondStage,
-        samples: list[ErrorSamples],
         clock: _Clock,
     ) -> ClearingResult:
         """Schedule every peer on its retail contract."""
-        schedule = supplier_only(book, self.roster)
+        schedule = supplier_only(book, self.roster, self.policy.n_signals)
         offers = self._linearise(schedule, range(self.roster.n_steps))
-        audits = self._audit(schedule, offers, samples, hours={}, steepest={})
+        audits = self._audit(schedule, offers, self._uncertainty(book), hours={}, steepest={})
         self._last, self._hours = None, {}
         return ClearingResult(
             schedule=schedule,
@@ -465,6 +550,13 @@ class MarketClearing:
             solver_s=clock.solver,
             wall_s=time.perf_counter() - clock.start,
         )
+
+
+def _exactness(first: Decisions, kept: Decisions) -> Exactness | None:
+    """Put the relaxations of the first and of the kept pass side by side."""
+    if first.relaxation is None or kept.relaxation is None:
+        return None
+    return Exactness(first.relaxation, kept.relaxation)
 
 
 def _steepest(rows: list[ChanceRow], mu: Array) -> dict[tuple[int, int], float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import cvxpy as cp
 import numpy as np
+from scipy import sparse
 
 from market.roster import indicator
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from market.parameters import Parameters
+    from market.recourse import RecoursePolicy
     from market.roster import Roster
     from market.variables import Variables
 
@@ -105,13 +107,13 @@ def renewable_range(v: Variables, p: Parameters) -> list[cp.Constraint]:
 
 
 def dispatchable_range(
-    v: Variables, p: Parameters, recourse_kw: cp.Expression
+    v: Variables, p: Parameters, up_kw: cp.Expression, down_kw: cp.Expression
 ) -> list[cp.Constraint]:
     """Dispatchable units keep room for their recourse."""
     top = _tile(p.dispatchable_max_kw, v.dispatchable.shape[0])
     return _labelled(
-        dispatchable_max=v.dispatchable + recourse_kw <= top,
-        dispatchable_min=v.dispatchable - recourse_kw >= 0,
+        dispatchable_max=v.dispatchable + up_kw <= top,
+        dispatchable_min=v.dispatchable - down_kw >= 0,
     )
 
 
@@ -127,20 +129,20 @@ def storage_dynamics(v: Variables, p: Parameters, roster: Roster) -> list[cp.Con
 
 
 def storage_range(
-    v: Variables, p: Parameters, roster: Roster, recourse_kw: cp.Expression
+    v: Variables, p: Parameters, roster: Roster, up_kw: cp.Expression, down_kw: cp.Expression
 ) -> list[cp.Constraint]:
     """Battery power and energy keep room for the recourse of the step."""
     if not len(roster.storage):
         return []
     n_steps, hours = roster.n_steps, roster.step_hours
     net = v.discharge - v.charge
-    out_kwh = cp.multiply(recourse_kw, hours / roster.discharge_efficiency[None, :])
-    in_kwh = cp.multiply(recourse_kw, hours * roster.charge_efficiency[None, :])
+    out_kwh = cp.multiply(up_kw, hours / roster.discharge_efficiency[None, :])
+    in_kwh = cp.multiply(down_kw, hours * roster.charge_efficiency[None, :])
     return _labelled(
         charge_min=v.charge >= 0,
         discharge_min=v.discharge >= 0,
-        discharge_max=net + recourse_kw <= _tile(p.discharge_max_kw, n_steps),
-        charge_max=recourse_kw - net <= _tile(p.charge_max_kw, n_steps),
+        discharge_max=net + up_kw <= _tile(p.discharge_max_kw, n_steps),
+        charge_max=down_kw - net <= _tile(p.charge_max_kw, n_steps),
         energy_min=v.energy - out_kwh >= _tile(p.energy_min_kwh, n_steps),
         energy_max=v.energy + in_kwh <= _tile(p.energy_max_kwh, n_steps),
     )
@@ -170,37 +172,62 @@ def reactive_range(v: Variables, p: Parameters) -> list[cp.Constraint]:
     return _labelled(reactive_max=v.reactive <= top, reactive_min=v.reactive >= -top)
 
 
-def recourse_shares(v: Variables, roster: Roster) -> list[cp.Constraint]:
-    """Devices and the upstream grid share each network's forecast error."""
-    devices = v.alpha @ roster.by_network(roster.recourse)
+def _by_pool(roster: Roster, policy: RecoursePolicy) -> sparse.csr_array:
+    """Sum over the devices of each pool, shape (n_recourse, n_pools)."""
+    return indicator(policy.pool_of[roster.network_of[roster.recourse]], policy.n_pools)
+
+
+def shares(v: Variables, roster: Roster, signal: int) -> cp.Expression:
+    """Shares of the devices in answering a signal, (n_steps, n_recourse)."""
+    n = len(roster.recourse)
+    return v.alpha[:, signal * n : (signal + 1) * n]
+
+
+def recourse_shares(v: Variables, roster: Roster, policy: RecoursePolicy) -> list[cp.Constraint]:
+    """Devices and the upstream grid share each signal of a pool's forecast error."""
+    to_pool = sparse.block_diag([_by_pool(roster, policy)] * policy.n_signals, format="csr")
     return _labelled(
         alpha_min=v.alpha >= 0,
         alpha_upstream_min=v.alpha_upstream >= 0,
-        recourse_shares=devices + v.alpha_upstream == 1,
+        recourse_shares=v.alpha @ to_pool + v.alpha_upstream == 1,
     )
 
 
-def recourse_power(v: Variables, p: Parameters, roster: Roster) -> cp.Expression:
-    """Largest power each device contributes to recourse, (n_steps, n_recourse). [kW]"""
-    return cp.multiply(p.reserve_kw @ roster.by_network(roster.recourse).T, v.alpha)
+def recourse_power(
+    v: Variables, p: Parameters, roster: Roster, policy: RecoursePolicy
+) -> tuple[cp.Expression, cp.Expression]:
+    """Largest recourse of each device upwards and downwards, (n_steps, n_recourse). [kW]"""
+    to_device = _by_pool(roster, policy).T
+    up = cp.multiply(p.reserve_up_kw @ to_device, shares(v, roster, policy.shortage))
+    down = cp.multiply(p.reserve_down_kw @ to_device, shares(v, roster, policy.surplus))
+    return up, down
 
 
-def second_stage_slopes(v: Variables, p: Parameters, roster: Roster) -> list[cp.Constraint]:
-    r"""Slopes of the second-stage cost in a network's forecast error.
+def second_stage_slopes(
+    v: Variables, p: Parameters, roster: Roster, policy: RecoursePolicy
+) -> list[cp.Constraint]:
+    r"""Slopes of the second-stage cost in a pool's forecast error.
 
     With :math:`h(\Omega)` the cost of answering an error :math:`\Omega`, its slope is
     :math:`\sum_k \alpha_k c_k^{down} - \alpha_0 \pi^{sell}` per kWh of surplus and
     :math:`\sum_k \alpha_k c_k^{up} + \alpha_0 \pi^{buy}` per kWh of shortage.
     """
-    by_network = roster.by_network(roster.recourse)
-    down = cp.multiply(v.alpha, _tile(p.recourse_down, roster.n_steps)) @ by_network
-    up = cp.multiply(v.alpha, _tile(p.recourse_up, roster.n_steps)) @ by_network
-    ones = np.ones((1, roster.n_networks))
+    by_pool, n_pools = _by_pool(roster, policy), policy.n_pools
+    answer_down, answer_up = (
+        shares(v, roster, signal) for signal in (policy.surplus, policy.shortage)
+    )
+    down = cp.multiply(answer_down, _tile(p.recourse_down, roster.n_steps)) @ by_pool
+    up = cp.multiply(answer_up, _tile(p.recourse_up, roster.n_steps)) @ by_pool
+    left_down, left_up = (
+        v.alpha_upstream[:, signal * n_pools : (signal + 1) * n_pools]
+        for signal in (policy.surplus, policy.shortage)
+    )
+    ones = np.ones((1, n_pools))
     sell = cp.reshape(p.imbalance_sell, (roster.n_steps, 1), order="C") @ ones
     buy = cp.reshape(p.imbalance_buy, (roster.n_steps, 1), order="C") @ ones
     return _labelled(
-        surplus_cost=v.surplus_cost == down - cp.multiply(sell, v.alpha_upstream),
-        shortage_cost=v.shortage_cost == up + cp.multiply(buy, v.alpha_upstream),
+        surplus_cost=v.surplus_cost == down - cp.multiply(sell, left_down),
+        shortage_cost=v.shortage_cost == up + cp.multiply(buy, left_up),
         steepest_surplus=v.steepest_cost >= v.surplus_cost,
         steepest_surplus_gain=v.steepest_cost >= -v.surplus_cost,
         steepest_shortage=v.steepest_cost >= v.shortage_cost,

@@ -53,6 +53,8 @@ class Flows:
     """AC losses of every network, (n_networks,)."""
     deviation_kw: Array
     """Realised less scheduled injection of every network's peers, (n_networks,)."""
+    pool_of: NDArray[np.intp]
+    """Networks whose deviations are settled together, (n_networks,)."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,15 @@ def capacity_payment(reserve_kw: Array, costs: DeviceCosts, hours: float) -> Arr
     return hours * costs.capacity * reserve_kw
 
 
-def imbalance_cost(deviation_kw: Array, prices: StepPrices, hours: float) -> Array:
+def imbalance_price(flows: Flows, prices: StepPrices) -> Array:
+    """Price of every network's deviation, by the sign of its pool's sum. [EUR/kWh]"""
+    pools = np.bincount(flows.pool_of, flows.deviation_kw)[flows.pool_of]
+    return np.where(pools < 0, prices.imbalance_buy, prices.imbalance_sell)
+
+
+def imbalance_cost(flows: Flows, prices: StepPrices, hours: float) -> Array:
     """Cost of every network's deviation at the upstream grid: a surplus earns little. [EUR]"""
-    price = np.where(deviation_kw < 0, prices.imbalance_buy, prices.imbalance_sell)
-    return -hours * price * deviation_kw
+    return -hours * imbalance_price(flows, prices) * flows.deviation_kw
 
 
 def operational_cost(
@@ -159,5 +166,5 @@ def operational_cost(
         "recourse_capacity": sums(
             capacity_payment(flows.reserve_kw, costs, hours), roster.recourse
         ),
-        "imbalance": imbalance_cost(flows.deviation_kw, prices, hours),
+        "imbalance": imbalance_cost(flows, prices, hours),
     }

@@ -18,7 +18,9 @@ from scipy import sparse
 from market import constraints as con
 from market import objective as obj
 from market.chance import SCALE
+from market.conic_form import ChanceCones, Layout, device_columns
 from market.parameters import Parameters
+from market.recourse import RecoursePolicy
 from market.solve import ConicProblem, solve
 from market.variables import Variables
 
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from configs.schema import Market
+    from market.branch_flow import Relaxation
     from market.chance import ChanceRow
+    from market.relaxation import RelaxedGrid
     from market.roster import Roster
     from market.solve import ConicSolution
 
@@ -51,6 +55,8 @@ class Decisions:
         Optimal value of the window. [EUR]
     solver_s : float
         Time inside the solver. [s]
+    relaxation : Relaxation, optional
+        How exact the branch-flow relaxation is, where it is part of the problem.
     """
 
     values: dict[str, Array]
@@ -58,6 +64,7 @@ class Decisions:
     mu: Array
     objective: float
     solver_s: float
+    relaxation: Relaxation | None = None
 
 
 class FirstStage:
@@ -82,15 +89,16 @@ class FirstStage:
         self.groups = groups
         self.q_damping = q_damping
         n_groups = int(groups.max()) + 1
-        self.variables = v = Variables.create(roster, n_groups)
-        self.parameters = p = Parameters.create(roster, n_groups)
+        self.policy = RecoursePolicy.of(settings, roster.n_networks)
+        self.variables = v = Variables.create(roster, n_groups, self.policy)
+        self.parameters = p = Parameters.create(roster, n_groups, self.policy)
         self.problem = cp.Problem(
             cp.Minimize(self._objective(v, p, settings)), self._constraints(v, p, settings)
         )
         if not self.problem.is_dpp():
             msg = "the first stage must be DPP, or every solve would compile it anew"
             raise AssertionError(msg)
-        self._devices = [_device_columns(roster, d) for d in range(roster.n_networks)]
+        self._devices = [device_columns(roster, d) for d in range(roster.n_networks)]
 
     def _objective(self, v: Variables, p: Parameters, settings: Market) -> cp.Expression:
         roster = self.roster
@@ -117,8 +125,8 @@ class FirstStage:
         return roster.step_hours * per_hour
 
     def _constraints(self, v: Variables, p: Parameters, settings: Market) -> list[cp.Constraint]:
-        roster, groups = self.roster, self.groups
-        recourse_kw = con.recourse_power(v, p, roster)
+        roster, groups, policy = self.roster, self.groups, self.policy
+        up_kw, down_kw = con.recourse_power(v, p, roster, policy)
         n_storage = len(roster.storage)
         return [
             *con.peer_balance(v, p, roster),
@@ -130,18 +138,25 @@ class FirstStage:
                 else []
             ),
             *con.renewable_range(v, p),
-            *con.dispatchable_range(v, p, recourse_kw[:, n_storage:]),
+            *con.dispatchable_range(v, p, up_kw[:, n_storage:], down_kw[:, n_storage:]),
             *con.storage_dynamics(v, p, roster),
-            *con.storage_range(v, p, roster, recourse_kw[:, :n_storage]),
+            *con.storage_range(v, p, roster, up_kw[:, :n_storage], down_kw[:, :n_storage]),
             *con.flexible_load(v, p, roster),
             *con.reactive_range(v, p),
-            *con.recourse_shares(v, roster),
-            *con.second_stage_slopes(v, p, roster),
+            *con.recourse_shares(v, roster, policy),
+            *con.second_stage_slopes(v, p, roster, policy),
             *con.violation_range(v),
         ]
 
-    def solve(self, rows: Sequence[ChanceRow]) -> Decisions:
+    def solve(self, rows: Sequence[ChanceRow], relaxed: RelaxedGrid | None = None) -> Decisions:
         """Solve with the parameters assigned and the given chance constraints.
+
+        Parameters
+        ----------
+        rows : sequence of ChanceRow
+            The chance constraints.
+        relaxed : RelaxedGrid, optional
+            Branch-flow relaxation to be made part of the problem.
 
         Raises
         ------
@@ -149,24 +164,38 @@ class FirstStage:
             If the solver gives no usable solution.
         """
         data, chain, inverse = self.problem.get_problem_data(cp.CLARABEL, solver_opts={})
+        layout, dims = self._layout(data), data[cp.settings.DIMS]
+        problem = ConicProblem(
+            quadratic=sparse.triu(data["P"], format="csc"),
+            linear=data["c"],
+            matrix=data["A"],
+            offset=data["b"],
+            n_zero=dims.zero,
+            n_nonnegative=dims.nonneg,
+        )
+        block = None
+        if relaxed is not None:
+            block = relaxed.pose([layout.injection(d, *kw) for d, kw in enumerate(relaxed.fixed)])
+            problem = problem.with_columns(block.cost, block.equal, block.equal_to)
         # Second-order cones follow the linear rows.
         ordered = sorted(rows, key=lambda row: row.conic)
-        cones = _Cones.of(ordered, self._layout(data))
-        dims = data[cp.settings.DIMS]
-        solution = solve(
-            ConicProblem(
-                quadratic=sparse.triu(data["P"], format="csc"),
-                linear=data["c"],
-                matrix=sparse.vstack([data["A"], cones.matrix], format="csc"),
-                offset=np.concatenate([data["b"], cones.offset]),
-                n_zero=dims.zero,
-                n_nonnegative=dims.nonneg + cones.n_linear,
-                second_order=(3,) * cones.n_conic,
-            )
-        )
-        n_base = len(data["b"])
-        self.problem.unpack_results(_as_clarabel(solution, n_base), chain, inverse)
-        mu = dict(zip(map(id, ordered), cones.heads(solution.z[n_base:]) * SCALE, strict=True))
+        cones = ChanceCones.of(ordered, layout, len(problem.linear))
+        dimensions = (cones.dimension,) * cones.n_conic
+        problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
+        if block is not None:
+            problem = problem.with_rows(block.cones, block.offset, 0, block.dimensions)
+        solution = solve(problem)
+        # The compiled rows and, behind them, ours; those of the relaxation's balances are left out.
+        z = np.delete(solution.z, slice(dims.zero, problem.n_zero))
+        n_base, n_columns = len(data["b"]), layout.n_columns
+        results = _as_clarabel(solution, solution.x[:n_columns], z[:n_base])
+        self.problem.unpack_results(results, chain, inverse)
+        mu = dict(zip(map(id, ordered), cones.heads(z[n_base:]) * SCALE, strict=True))
+        objective = float(self.problem.objective.value)
+        relaxation = None
+        if relaxed is not None and block is not None:
+            relaxation = relaxed.flow.read(solution.x[n_columns:], block.cost)
+            objective += relaxation.cost
         return Decisions(
             values={
                 field.name: _value(getattr(self.variables, field.name))
@@ -174,101 +203,25 @@ class FirstStage:
             },
             duals={c.label: np.asarray(c.dual_value) for c in self.problem.constraints},
             mu=np.array([mu[id(row)] for row in rows]),
-            objective=float(self.problem.objective.value),
+            objective=objective,
             solver_s=solution.seconds,
+            relaxation=relaxation,
         )
 
-    def _layout(self, data: dict[str, Any]) -> _Layout:
+    def _layout(self, data: dict[str, Any]) -> Layout:
         """Where the conic form keeps the entries of the variables."""
         column = data[cp.settings.PARAM_PROB].var_id_to_col
         # CVXPY leaves variables without entries, of devices that nobody owns, out of the form.
         variables = {f.name: getattr(self.variables, f.name) for f in fields(Variables)}
         start = {name: column.get(variable.id, 0) for name, variable in variables.items()}
-        return _Layout(start, self.roster.n_steps, data["A"].shape[1], self._devices)
-
-
-@dataclass(frozen=True, eq=False)
-class _Devices:
-    """Devices of one kind in one network: their columns, owners and signs."""
-
-    variable: str
-    place: NDArray[np.intp]
-    """Column of the variable."""
-    member: NDArray[np.intp]
-    """Owner, among the network's members."""
-    sign: float
-    """Injection per unit of the variable."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """Columns of the conic form; CVXPY stores a variable column by column."""
-
-    start: dict[str, int]
-    n_steps: int
-    n_columns: int
-    devices: list[list[_Devices]]
-
-    def columns(self, variable: str, place: NDArray[np.intp], step: int) -> NDArray[np.intp]:
-        """Columns of some entries of a variable at one step."""
-        return self.start[variable] + step + self.n_steps * place
-
-
-@dataclass(frozen=True, eq=False)
-class _Cones:
-    """Chance constraints posed as ``offset - matrix x`` in cones, linear rows first."""
-
-    matrix: sparse.csc_array
-    offset: Array
-    n_linear: int
-    n_conic: int
-
-    @classmethod
-    def of(cls, rows: Sequence[ChanceRow], layout: _Layout) -> _Cones:
-        """Pose the rows, linear ones first."""
-        n_linear = sum(not row.conic for row in rows)
-        n_conic = len(rows) - n_linear
-        head = np.concatenate([np.arange(n_linear), n_linear + 3 * np.arange(n_conic)])
-        offset = np.zeros(n_linear + 3 * n_conic)
-        entries: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []
-
-        def put(place: int, columns: NDArray[np.intp], values: Array) -> None:
-            entries.append((np.full(len(columns), place, dtype=np.intp), columns, values))
-
-        for row, top in zip(rows, head, strict=True):
-            offset[top] = row.room
-            recourse_cost = -row.mean_omega
-            if row.conic:
-                offset[top + 1] = row.kappa * row.std_omega * row.beta
-                offset[top + 2] = row.kappa * row.remainder
-            else:
-                sigma, slope = row.tangent
-                offset[top] -= row.kappa * sigma
-                recourse_cost += row.kappa * slope
-            violation = layout.columns("violation", np.array([row.network]), row.step)
-            put(top, violation, np.array([-1.0 / SCALE]))
-            for devices in layout.devices[row.network]:
-                columns = layout.columns(devices.variable, devices.place, row.step)
-                if devices.variable == "alpha":
-                    gain = row.d_p[devices.member]
-                    put(top, columns, recourse_cost * gain)
-                    if row.conic:
-                        put(top + 1, columns, row.kappa * row.std_omega * gain)
-                else:
-                    sensitivity = row.d_q if devices.variable == "reactive" else row.d_p
-                    put(top, columns, devices.sign * sensitivity[devices.member])
-        place, column, value = (
-            (np.concatenate(part) for part in zip(*entries, strict=True))
-            if entries
-            else (np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0))
+        return Layout(
+            start,
+            self.roster.n_steps,
+            data["A"].shape[1],
+            self._devices,
+            n_recourse=len(self.roster.recourse),
+            n_signals=self.policy.n_signals,
         )
-        shape = (len(offset), layout.n_columns)
-        matrix = sparse.csc_array((SCALE * value, (place, column)), shape=shape)
-        return cls(matrix, SCALE * offset, n_linear, n_conic)
-
-    def heads(self, z: Array) -> Array:
-        """Duals of the rows' own inequality, leaving those of the margins out."""
-        return np.concatenate([z[: self.n_linear], z[self.n_linear :: 3]])
 
 
 def _value(variable: cp.Variable) -> Array:
@@ -276,32 +229,12 @@ def _value(variable: cp.Variable) -> Array:
     return np.zeros(variable.shape) if variable.value is None else np.asarray(variable.value)
 
 
-def _device_columns(roster: Roster, network: int) -> list[_Devices]:
-    """List the devices of a network whose variables move its injections."""
-    members = roster.members(network)
-    kinds = [
-        ("renewable", roster.renewable, 1.0),
-        ("dispatchable", roster.dispatchable, 1.0),
-        ("discharge", roster.storage, 1.0),
-        ("charge", roster.storage, -1.0),
-        ("curtailed", roster.flexible, 1.0),
-        ("deferred", roster.flexible, 1.0),
-        ("reactive", roster.reactive, 1.0),
-        ("alpha", roster.recourse, 1.0),
-    ]
-    out = []
-    for variable, owners, sign in kinds:
-        place = np.flatnonzero(roster.network_of[owners] == network)
-        out.append(_Devices(variable, place, np.searchsorted(members, owners[place]), sign))
-    return out
-
-
-def _as_clarabel(solution: ConicSolution, n_base: int) -> SimpleNamespace:
+def _as_clarabel(solution: ConicSolution, x: Array, z: Array) -> SimpleNamespace:
     """Present the compiled rows' part of a solution the way CVXPY expects it."""
     return SimpleNamespace(
-        x=solution.x,
-        z=solution.z[:n_base],
-        s=np.zeros(n_base),
+        x=x,
+        z=z,
+        s=np.zeros_like(z),
         status="Solved",
         obj_val=solution.objective,
         iterations=solution.iterations,

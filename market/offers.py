@@ -1,7 +1,7 @@
 """What a network operator offers the DSO: a linear network model and its error samples.
 
 The DSO sees no impedances, no topology beyond which constraint lies next to which, and no
-metering data of single peers: only these numbers.
+metering data of single peers: only these numbers. The branch-flow relaxation alone asks for more.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from market.chance import RowErrors
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
+
+    from market.impedances import BranchFlowData
 
     Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkOffer:
-    """A linear model of one network around a schedule, AC-exact at the schedule itself.
+    """A linear model of one network around a schedule, exact at the schedule itself.
+
+    What is exact the operator's grid model decides: the AC power flow or LinDistFlow, whose
+    voltages and losses then stand wherever those of an AC power flow are spoken of.
 
     Columns are the network's peers in the roster's order.
 
@@ -71,6 +74,15 @@ class NetworkOffer:
             + self.d_q[step] @ (fixed_q[step] - self.q_kvar[step])
         )
 
+    def rows_at(self, step: int, p_kw: Array, q_kvar: Array) -> Array:
+        """Value of the rows at other injections of the members, (n_rows,). [p.u.]"""
+        moved: Array = (
+            self.value[step]
+            + self.d_p[step] @ (p_kw - self.p_kw[step])
+            + self.d_q[step] @ (q_kvar - self.q_kvar[step])
+        )
+        return moved
+
     def peaks(self, exceedance: Array) -> NDArray[np.bool_]:
         """Find rows that exceed at least as much as their neighbours along the tree."""
         has_parent = np.flatnonzero(self.parent >= 0)
@@ -83,6 +95,25 @@ class NetworkOffer:
 
 
 @dataclass(frozen=True, eq=False)
+class PastErrors:
+    """Past forecast errors that stand for the coming one of a step.
+
+    Attributes
+    ----------
+    sources : ndarray, shape (n_samples, n_sources)
+        Errors of the underlying series, actual minus forecast.
+    weights : ndarray, shape (n_samples,)
+        Probabilities of the samples.
+    day : ndarray of int, shape (n_samples,)
+        Day on which each happened; samples of one day are not independent.
+    """
+
+    sources: Array
+    weights: Array
+    day: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class ErrorSamples:
     """Past forecast errors of one network, for every step of the window.
 
@@ -90,29 +121,31 @@ class ErrorSamples:
 
     Attributes
     ----------
-    sources : tuple of ndarray, shape (n_samples, n_sources) each
-        Errors of the underlying series, by step.
+    steps : tuple of PastErrors
+        By step of the window.
     to_p, to_q : ndarray, shape (n_sources, n_members)
         Injection of each member per unit of each series. [kW, kvar]
+    renewable_to_p : ndarray, shape (n_sources, n_members)
+        The part of ``to_p`` that is renewable power. [kW]
     """
 
-    sources: tuple[Array, ...]
+    steps: tuple[PastErrors, ...]
     to_p: Array
     to_q: Array
+    renewable_to_p: Array
 
     def weights(self, step: int) -> Array:
         """Probabilities of the samples of a step."""
-        n_samples = len(self.sources[step])
-        return np.full(n_samples, 1.0 / n_samples)
+        return self.steps[step].weights
 
     def omega(self, step: int) -> Array:
         """Sum of the network's errors, shape (n_samples,). [kW]"""
-        return self.sources[step] @ self.to_p.sum(axis=1)
+        return self.steps[step].sources @ self.to_p.sum(axis=1)
 
-    def rows(self, step: int, d_p: Array, d_q: Array) -> RowErrors:
-        """Carry the errors of a step through to constraint rows."""
-        effect = d_p @ self.to_p.T + d_q @ self.to_q.T
-        return RowErrors(self.sources[step] @ effect.T, self.omega(step), self.weights(step))
+    def effect(self, step: int, d_p: Array, d_q: Array) -> Array:
+        """Effect of the errors of a step on constraint rows, (n_samples, n_rows). [p.u.]"""
+        per_source = d_p @ self.to_p.T + d_q @ self.to_q.T
+        return self.steps[step].sources @ per_source.T
 
 
 class GridOperator(Protocol):
@@ -129,6 +162,10 @@ class GridOperator(Protocol):
     @property
     def reactive_curvature(self) -> Array:
         """Bound on the losses' curvature in the members' reactive power. [kW/kvar2]"""
+
+    @property
+    def impedances(self) -> BranchFlowData:
+        """Network data for the branch-flow relaxation; other grid models do not ask for it."""
 
     def linearise(self, p_kw: Array, q_kvar: Array, refresh: Collection[int]) -> NetworkOffer:
         """Offer a model around a schedule; sensitivities are new for the steps to refresh."""

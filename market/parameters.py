@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from market.book import BidBook, TariffWindow
+    from market.recourse import RecoursePolicy
     from market.roster import Roster
 
     Array = NDArray[np.float64]
@@ -24,9 +25,9 @@ UNAVAILABLE = 10.0
 
 @dataclass(frozen=True, eq=False)
 class SecondStage:
-    """What the first stage has to know of the uncertainty, shape (n_steps, n_networks) each.
+    """What the first stage has to know of the uncertainty, shape (n_steps, n_pools) each.
 
-    Omega is the sum of a network's forecast errors, positive for a surplus.
+    Omega is the sum of a pool's forecast errors, positive for a surplus.
     """
 
     expected_surplus_kw: Array
@@ -35,8 +36,28 @@ class SecondStage:
     """Mean of the negative part of Omega. [kW]"""
     transport_kw: Array
     """Wasserstein radius times the standard deviation of Omega. [kW]"""
-    reserve_kw: Array
-    """Robust quantile of the absolute value of Omega. [kW]"""
+    reserve_up_kw: Array
+    """Robust quantile of a shortage, which recourse answers upwards. [kW]"""
+    reserve_down_kw: Array
+    """Robust quantile of a surplus, which recourse answers downwards. [kW]"""
+
+    def ready_kw(self, alpha: Array, pool: NDArray[np.intp]) -> Array:
+        """Power that the devices keep ready, the mean of both directions. [kW]
+
+        Parameters
+        ----------
+        alpha : ndarray, shape (n_steps, n_signals, n_recourse)
+            Recourse shares.
+        pool : ndarray of int, shape (n_recourse,)
+            Pool of each device.
+
+        Returns
+        -------
+        ndarray, shape (n_steps, n_recourse)
+        """
+        down, up = alpha[:, 0], alpha[:, -1]
+        ready = (self.reserve_down_kw[:, pool] * down + self.reserve_up_kw[:, pool] * up) / 2
+        return np.asarray(ready)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +121,17 @@ class Parameters:
     recourse_up: cp.Parameter
     recourse_down: cp.Parameter
     capacity_cost: cp.Parameter
-    reserve_kw: cp.Parameter
+    reserve_up_kw: cp.Parameter
+    reserve_down_kw: cp.Parameter
     expected_surplus_kw: cp.Parameter
     expected_shortage_kw: cp.Parameter
     transport_kw: cp.Parameter
     constant_cost: cp.Parameter
 
     @classmethod
-    def create(cls, roster: Roster, n_groups: int) -> Parameters:
-        """Create the parameters for a roster and a number of price groups."""
-        t, d = roster.n_steps, roster.n_networks
+    def create(cls, roster: Roster, n_groups: int, policy: RecoursePolicy) -> Parameters:
+        """Create the parameters for a roster, a number of price groups and a recourse policy."""
+        t, pools = roster.n_steps, policy.n_pools
         active, ren, dg = len(roster.active), len(roster.renewable), len(roster.dispatchable)
         sto, flex, rec = len(roster.storage), len(roster.flexible), len(roster.recourse)
         shapes: dict[str, tuple[int, ...]] = {
@@ -149,11 +171,12 @@ class Parameters:
             "loss_price_q": (t, len(roster.reactive)),
             "recourse_up": (rec,),
             "recourse_down": (rec,),
-            "capacity_cost": (t, rec),
-            "reserve_kw": (t, d),
-            "expected_surplus_kw": (t, d),
-            "expected_shortage_kw": (t, d),
-            "transport_kw": (t, d),
+            "capacity_cost": (t, policy.n_signals * rec),
+            "reserve_up_kw": (t, pools),
+            "reserve_down_kw": (t, pools),
+            "expected_surplus_kw": (t, pools),
+            "expected_shortage_kw": (t, pools),
+            "transport_kw": (t, pools),
             "constant_cost": (),
         }
         return cls(
@@ -172,6 +195,7 @@ class Parameters:
         losses: LossModel,
         roster: Roster,
         groups: NDArray[np.intp],
+        policy: RecoursePolicy,
         q_damping: Array,
     ) -> None:
         """Set every parameter.
@@ -190,6 +214,8 @@ class Parameters:
             The registered peers.
         groups : ndarray of int, shape (n_peers,)
             Price group of every peer: peers of one group share network and limit prices.
+        policy : RecoursePolicy
+            Signals and pools of the recourse.
         q_damping : ndarray, shape (n_reactive,)
             Weights of the quadratic term round the reactive operating point. [EUR/(kvar2 h)]
         """
@@ -244,9 +270,9 @@ class Parameters:
             - 2 * q_damping * q_centre[:, roster.reactive],
             "recourse_up": np.where(able, book.recourse_up, UNAVAILABLE),
             "recourse_down": np.where(able, book.recourse_down, UNAVAILABLE),
-            "capacity_cost": second.reserve_kw[:, roster.network_of[roster.recourse]]
-            * book.recourse_capacity,
-            "reserve_kw": second.reserve_kw,
+            "capacity_cost": _capacity_cost(book, second, roster, policy),
+            "reserve_up_kw": second.reserve_up_kw,
+            "reserve_down_kw": second.reserve_down_kw,
             "expected_surplus_kw": second.expected_surplus_kw,
             "expected_shortage_kw": second.expected_shortage_kw,
             "transport_kw": second.transport_kw,
@@ -276,6 +302,15 @@ def _trading(book: BidBook, roster: Roster, groups: NDArray[np.intp]) -> dict[st
         "barred_import_kw": per_group(np.maximum(-net, 0), barred),
         "barred_export_kw": per_group(np.maximum(net, 0), barred),
     }
+
+
+def _capacity_cost(
+    book: BidBook, second: SecondStage, roster: Roster, policy: RecoursePolicy
+) -> Array:
+    """Price of each recourse share, signal by signal, (n_steps, n_signals * n_recourse)."""
+    pool = policy.pool_of[roster.network_of[roster.recourse]]
+    ready = [second.ready_kw(alpha[None, :, None], pool) for alpha in np.eye(policy.n_signals)]
+    return np.hstack([kw * book.recourse_capacity for kw in ready])
 
 
 def _first_members(groups: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -6,7 +6,8 @@ standard deviation sigma into the same deterministic equivalent
 .. math:: f(x) + \mu(x) + \kappa \, \sigma(x) \le \bar f
 
 and differs only in the number kappa that it reads off the standardised samples. Adding a method
-means adding one small class and its line in `METHODS`.
+means adding one small class and its line in `METHODS`; a class outside this package is named by its
+path instead (see `market.plugins`).
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +17,15 @@ from typing import ClassVar, Protocol
 import numpy as np
 from scipy.stats import norm
 
-from market.ambiguity import Floats, common_safety_factor, sample_cvar, worst_case_quantiles
+from configs.schema import CLASS_PATH
+from market.ambiguity import (
+    Floats,
+    common_safety_factor,
+    sample_cvar,
+    worst_case_quantile,
+    worst_case_quantiles,
+)
+from market.plugins import load_class
 
 
 class SafetyFactor(Protocol):
@@ -33,8 +42,12 @@ class SafetyFactor(Protocol):
         """Radius of the Wasserstein ball, in standard deviations; ignored by some methods."""
 
     @property
-    def joint(self) -> bool:
-        """Whether the risk level holds for all rows together."""
+    def exact_joint(self) -> bool:
+        """Whether the factors put the joint worst-case probability exactly at the risk level.
+
+        The clearing then repeats until this probability, its certificate, is kept and used up
+        where limits bind; otherwise until every row keeps its margin.
+        """
 
     def factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
         """Return the safety factor of every row.
@@ -47,7 +60,7 @@ class SafetyFactor(Protocol):
             Probabilities of the samples.
         slack_ratio : ndarray, shape (n_rows,)
             Distance of each row to its limit in standard deviations, kept whatever the factor is;
-            only joint methods look at it.
+            only an exact joint method needs it.
 
         Returns
         -------
@@ -86,13 +99,10 @@ class _Method(ABC):
 
     risk_level: float
     radius: float
-    joint: ClassVar[bool] = False
+    exact_joint: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.risk_level < 1.0:
-            raise ValueError(f"risk_level must lie in (0, 1), got {self.risk_level}")
-        if not 0.0 <= self.radius < np.inf:
-            raise ValueError(f"radius must be nonnegative and finite, got {self.radius}")
+        _check(self.risk_level, self.radius)
 
     def factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
         """Return the safety factor of every row; see `SafetyFactor.factors`."""
@@ -247,7 +257,7 @@ class WassersteinJoint(_Method):
        Mathematical Programming 186, 2021, doi:10.1007/s10107-019-01445-5.
     """
 
-    joint: ClassVar[bool] = True
+    exact_joint: ClassVar[bool] = True
 
     def two_sided(self, z: Floats, weights: Floats) -> float:
         """Return the factor of a single `|z|`: with one row nothing is joint."""
@@ -258,6 +268,57 @@ class WassersteinJoint(_Method):
         return np.full(z.shape[1], kappa)
 
 
+@dataclass(frozen=True)
+class Hypercube(_Method):
+    r"""Robust over the smallest box that holds 1 - risk_level of the mass, after [1]_.
+
+    .. math:: \kappa = \min \{ s \ge 0 : \sup_Q Q(\exists b : |z_b| > s) \le \varepsilon \}
+
+    Every distribution in the type-1 ball (Mahalanobis ground metric, unbounded support) has at
+    least the mass 1 - risk_level in the box, so that a schedule that is feasible in all of the box
+    keeps the joint chance constraint. Safe but conservative, never below `WassersteinJoint`: the
+    box spans both sides of all rows however far from their limits, so that part of the risk level
+    is spent where nothing binds and the certificate lies below it.
+
+    In [1]_ the box spans the standardised error sources, and a row takes its worst corner: the sum
+    of its absolute effects. Here it spans the standardised rows, all that a method sees, and a row
+    takes the side. The side is exact for the ball, by sorting.
+
+    References
+    ----------
+    .. [1] C. Duan, W. Fang, L. Jiang, L. Yao, J. Liu, Distributionally robust chance-constrained
+       approximate AC-OPF with Wasserstein metric, IEEE Transactions on Power Systems 33(5), 2018,
+       arXiv:1706.05538.
+    """
+
+    def _raw_factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
+        largest = np.abs(z).max(axis=1, initial=0.0)
+        side = worst_case_quantile(largest, weights, self.risk_level, self.radius)
+        return np.full(z.shape[1], side)
+
+
+@dataclass(frozen=True)
+class Robust(_Method):
+    r"""Robust over the samples: no limit is exceeded in any of them [1]_.
+
+    .. math:: \kappa_b = \max_{i : w_i > 0} z_{bi}
+
+    The scenario approach: the support is taken to be the samples, neither the risk level nor the
+    radius has any effect, and no ball is hedged against. The factor of every row is its own; as no
+    sample violates any row, the samples keep the joint constraint too. What this says about other
+    errors depends on the number of samples [1]_, and under the ball it promises nothing.
+
+    References
+    ----------
+    .. [1] G. C. Calafiore, M. C. Campi, The scenario approach to robust control design, IEEE
+       Transactions on Automatic Control 51(5), 2006, doi:10.1109/TAC.2006.875041.
+    """
+
+    def _raw_factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:
+        largest: Floats = z[weights > 0.0].max(axis=0)
+        return largest
+
+
 METHODS: dict[str, type[SafetyFactor]] = {
     "deterministic": Deterministic,
     "gaussian": Gaussian,
@@ -266,16 +327,24 @@ METHODS: dict[str, type[SafetyFactor]] = {
     "wasserstein_cvar": WassersteinCvar,
     "wasserstein": Wasserstein,
     "wasserstein_joint": WassersteinJoint,
+    "hypercube": Hypercube,
+    "robust": Robust,
 }
 
 
 def make_safety_factor(name: str, risk_level: float, radius: float) -> SafetyFactor:
     """Create a method by its configured name.
 
+    With fewer than ``1 / risk_level`` equal samples (see `market.ambiguity.enough_samples`) no
+    sample may violate: `Empirical` then equals `Robust`, and the methods of the ball put their
+    factors at the largest sample or beyond it. They stay safe, but the samples no longer tell one
+    risk level from another.
+
     Parameters
     ----------
     name : str
-        A key of `METHODS`.
+        A key of `METHODS`, or the path of a class, ``package.module:ClassName``, that is called
+        with the two numbers below and behaves like `SafetyFactor`.
     risk_level : float
         Allowed probability of violation, in (0, 1).
     radius : float
@@ -289,8 +358,44 @@ def make_safety_factor(name: str, risk_level: float, radius: float) -> SafetyFac
     Raises
     ------
     ValueError
-        If the name is unknown or a parameter out of range.
+        If the name is unknown, a parameter out of range, or the class of the user not allowed, not
+        found or not usable.
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown safety factor {name!r}, choose one of {', '.join(METHODS)}")
-    return METHODS[name](risk_level, radius)
+    _check(risk_level, radius)
+    if name in METHODS:
+        return METHODS[name](risk_level, radius)
+    if CLASS_PATH.fullmatch(name):
+        return _user_defined(name, risk_level, radius)
+    raise ValueError(
+        f"unknown safety factor {name!r}, choose one of {', '.join(METHODS)}, or the path of a "
+        "class, package.module:ClassName"
+    )
+
+
+def _user_defined(path: str, risk_level: float, radius: float) -> SafetyFactor:
+    """Create a method of the user and try it on a few samples, so that it fails before the run."""
+    method = load_class(path, ("factors", "two_sided"))
+    weights = np.full(20, 0.05)
+    z = np.outer(np.linspace(-1.6, 1.6, 20), [1.0, -1.0, 0.5])
+    try:
+        factor: SafetyFactor = method(risk_level, radius)
+        given = factor.risk_level, factor.radius, factor.exact_joint
+        kappa = np.asarray(factor.factors(z, weights, np.zeros(3)), dtype=float)
+        two_sided = float(factor.two_sided(z[:, 0], weights))
+    except Exception as error:  # user code may raise anything
+        raise ValueError(f"{path}: not usable: {type(error).__name__}: {error}") from error
+    if given[:2] != (risk_level, radius) or not isinstance(given[2], bool):
+        raise ValueError(f"{path}: must keep risk_level and radius, and exact_joint be a bool")
+    if kappa.shape != (3,) or not (np.isfinite(kappa) & (kappa >= 0.0)).all():
+        raise ValueError(f"{path}: factors must be nonnegative, one per row, got {kappa} for 3")
+    if not 0.0 <= two_sided < np.inf:
+        raise ValueError(f"{path}: two_sided must be nonnegative and finite, got {two_sided}")
+    return factor
+
+
+def _check(risk_level: float, radius: float) -> None:
+    """Raise ValueError for parameters out of range; NaN is."""
+    if not 0.0 < risk_level < 1.0:
+        raise ValueError(f"risk_level must lie in (0, 1), got {risk_level}")
+    if not 0.0 <= radius < np.inf:
+        raise ValueError(f"radius must be nonnegative and finite, got {radius}")

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+WITHHELD_KW = 1e-3
+"""A plant held back by less than this, the solver's accuracy, is not held back. [kW]"""
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """First-stage decisions over the window, shape (n_steps, number of owners) each.
@@ -41,6 +45,8 @@ class Schedule:
     exchange: Array
     """P2P energy sent to other networks, net, (n_steps, n_networks)."""
     renewable: Array
+    cap_kw: Array
+    """Power that renewable plants must not exceed, infinite where they need not care."""
     dispatchable: Array
     charge: Array
     discharge: Array
@@ -50,18 +56,16 @@ class Schedule:
     backlog: Array
     reactive: Array
     alpha: Array
-    """Recourse shares of the devices, (n_steps, n_recourse)."""
-    alpha_upstream: Array
-    """Recourse share of the upstream grid, (n_steps, n_networks)."""
+    """Recourse shares of the devices, (n_steps, n_signals, n_recourse)."""
     violation: Array
     """How far the grid constraints are missed, (n_steps, n_networks). [p.u.]"""
 
     def gain(self, roster: Roster, network: int, step: int, d_p: Array) -> Array:
-        """Effect of one kW of answered error on the rows of a network, (n_rows,). [p.u./kW]"""
+        """Effect of a kW of each signal on a network's rows, (n_rows, n_signals). [p.u./kW]"""
         members = roster.members(network)
         devices = np.flatnonzero(roster.network_of[roster.recourse] == network)
         owner = np.searchsorted(members, roster.recourse[devices])
-        return d_p[:, owner] @ self.alpha[step, devices]
+        return d_p[:, owner] @ self.alpha[step][:, devices].T
 
 
 def fixed_injection(book: BidBook, roster: Roster) -> Array:
@@ -76,7 +80,9 @@ def from_decisions(
     book: BidBook,
     roster: Roster,
     groups: NDArray[np.intp],
+    *,
     coordination: Coordination,
+    n_signals: int,
 ) -> Schedule:
     """Turn the variables' values into a schedule for every peer.
 
@@ -84,8 +90,10 @@ def from_decisions(
     a price group are split among its members in proportion to what they import and export.
     """
     top = book.flexible_baseline_kw
+    renewable = np.clip(values["renewable"], book.renewable_min_kw, book.renewable_max_kw)
+    whole = book.renewable_max_kw - renewable < WITHHELD_KW
     device = {
-        "renewable": np.clip(values["renewable"], book.renewable_min_kw, book.renewable_max_kw),
+        "renewable": np.where(whole, book.renewable_max_kw, renewable),
         "dispatchable": np.clip(values["dispatchable"], 0, book.dispatchable_max_kw),
         "charge": np.clip(values["charge"], 0, book.charge_max_kw),
         "discharge": np.clip(values["discharge"], 0, book.discharge_max_kw),
@@ -93,12 +101,12 @@ def from_decisions(
         "curtailed": np.clip(values["curtailed"], 0, top * book.curtailable_share),
         "backlog": np.clip(values["backlog"], 0, book.backlog_max_kwh),
         "reactive": np.clip(values["reactive"], -book.q_max_kvar, book.q_max_kvar),
-        "alpha": np.clip(values["alpha"], 0, 1),
+        "alpha": np.clip(values["alpha"], 0, 1).reshape(
+            roster.n_steps, n_signals, len(roster.recourse)
+        ),
     }
     served = np.clip(top - device["curtailed"] - values["deferred"], 0, book.served_max_kw)
     device["deferred"] = top - device["curtailed"] - served
-    by_network = np.zeros((roster.n_steps, roster.n_networks))
-    np.add.at(by_network.T, roster.network_of[roster.recourse], device["alpha"].T)
     p_kw = fixed_injection(book, roster)
     p_kw[:, roster.renewable] += device["renewable"]
     p_kw[:, roster.dispatchable] += device["dispatchable"]
@@ -114,13 +122,23 @@ def from_decisions(
         exports=exports,
         **_balanced(bought, sold, roster, coordination),
         **device,
-        alpha_upstream=np.clip(1 - by_network, 0, 1),
+        cap_kw=np.full_like(renewable, np.inf),
         violation=np.maximum(values["violation"], 0) / 1000,
     )
 
 
-def supplier_only(book: BidBook, roster: Roster) -> Schedule:
-    """Schedule every peer on its retail contract: devices rest, nobody trades; always feasible."""
+def supplier_only(book: BidBook, roster: Roster, n_signals: int) -> Schedule:
+    """Schedule every peer on its retail contract: devices rest, nobody trades; always feasible.
+
+    Parameters
+    ----------
+    book : BidBook
+        The bids.
+    roster : Roster
+        The registered peers.
+    n_signals : int
+        Signals that the recourse policy distinguishes; nobody answers any.
+    """
     t = roster.n_steps
 
     def none(owners: NDArray[np.intp]) -> Array:
@@ -139,6 +157,7 @@ def supplier_only(book: BidBook, roster: Roster) -> Schedule:
         sold=idle,
         exchange=networks,
         renewable=book.renewable_max_kw,
+        cap_kw=np.full_like(book.renewable_max_kw, np.inf),
         dispatchable=none(roster.dispatchable),
         charge=none(roster.storage),
         discharge=none(roster.storage),
@@ -147,8 +166,7 @@ def supplier_only(book: BidBook, roster: Roster) -> Schedule:
         deferred=none(roster.flexible),
         backlog=np.tile(book.backlog_kwh, (t, 1)),
         reactive=none(roster.reactive),
-        alpha=none(roster.recourse),
-        alpha_upstream=np.ones((t, roster.n_networks)),
+        alpha=np.zeros((t, n_signals, len(roster.recourse))),
         violation=networks,
     )
 

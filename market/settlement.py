@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from market.costs import capacity_payment, discomfort_cost, fuel_cost, imbalance_cost, wear_cost
+from market.costs import (
+    capacity_payment,
+    discomfort_cost,
+    fuel_cost,
+    imbalance_cost,
+    imbalance_price,
+    wear_cost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +120,7 @@ def settle(
     for d, network in enumerate(roster.network):
         loss = hours * prices.loss * flows.loss_kw[d]
         ledger.pay(operator_account(network), SUPPLIER, "losses", float(loss))
-    _settle_imbalance(ledger, flows.deviation_kw, error_kw, prices, roster)
+    _settle_imbalance(ledger, flows, error_kw, prices, roster)
     _settle_recourse(ledger, flows, recourse, costs, roster)
     own = [
         (roster.dispatchable, "fuel", fuel_cost(flows.dispatchable_kw, costs, hours)),
@@ -154,14 +161,13 @@ def trade_fees(trades: Trades, prices: StepPrices, hours: float) -> Array:
 
 
 def _settle_imbalance(
-    ledger: Ledger, deviation_kw: Array, error_kw: Array, prices: StepPrices, roster: Roster
+    ledger: Ledger, flows: Flows, error_kw: Array, prices: StepPrices, roster: Roster
 ) -> None:
     """Peers answer for their errors, the DSO for what is left of them upstream."""
     hours = roster.step_hours
-    network_price = np.where(deviation_kw < 0, prices.imbalance_buy, prices.imbalance_sell)
-    peer_price = network_price[roster.network_of]
+    peer_price = imbalance_price(flows, prices)[roster.network_of]
     ledger.pay_each(roster.peer_id, DSO, "imbalance", -hours * peer_price * error_kw)
-    for amount in imbalance_cost(deviation_kw, prices, hours).tolist():
+    for amount in imbalance_cost(flows, prices, hours).tolist():
         ledger.pay(DSO, SUPPLIER, "imbalance_upstream", amount)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import clarabel
 import numpy as np
+from scipy import sparse
 
 from market.errors import SolverFailedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy import sparse
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,39 @@ class ConicProblem:
     n_nonnegative: int
     second_order: tuple[int, ...] = ()
     """Dimensions of second-order cones behind the linear rows."""
+
+    def with_columns(
+        self, cost: NDArray[np.float64], equal: sparse.sparray, equal_to: NDArray[np.float64]
+    ) -> ConicProblem:
+        """Append free columns, and zero-cone rows ``equal_to - equal x`` over all columns."""
+        zero, n_new = self.n_zero, len(cost)
+        untouched = sparse.csr_array((self.matrix.shape[0], n_new))
+        rows = sparse.csr_array(sparse.hstack([self.matrix, untouched]))
+        linear_only = sparse.csc_array((n_new, n_new))
+        return replace(
+            self,
+            quadratic=sparse.block_diag([self.quadratic, linear_only], format="csc"),
+            linear=np.concatenate([self.linear, cost]),
+            matrix=sparse.vstack([rows[:zero], equal, rows[zero:]], format="csc"),
+            offset=np.insert(self.offset, zero, equal_to),
+            n_zero=zero + len(equal_to),
+        )
+
+    def with_rows(
+        self,
+        matrix: sparse.sparray,
+        offset: NDArray[np.float64],
+        n_nonnegative: int,
+        dimensions: tuple[int, ...],
+    ) -> ConicProblem:
+        """Append nonnegative rows, as long as there are no cones yet, and second-order cones."""
+        return replace(
+            self,
+            matrix=sparse.vstack([self.matrix, matrix], format="csc"),
+            offset=np.concatenate([self.offset, offset]),
+            n_nonnegative=self.n_nonnegative + n_nonnegative,
+            second_order=self.second_order + dimensions,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cvxpy as cp
 
 if TYPE_CHECKING:
+    from market.recourse import RecoursePolicy
     from market.roster import Roster
 
 
@@ -46,21 +47,21 @@ class Variables:
     reactive: cp.Variable
     """Reactive injection of inverters and machines, (n_steps, n_reactive)."""
     alpha: cp.Variable
-    """Recourse shares of the devices, (n_steps, n_recourse)."""
+    """Recourse shares of the devices, signal by signal, (n_steps, n_signals * n_recourse)."""
     alpha_upstream: cp.Variable
-    """Recourse share of the upstream grid, (n_steps, n_networks)."""
+    """Shares of the upstream grid, signal by signal, (n_steps, n_signals * n_pools)."""
     surplus_cost: cp.Variable
-    """Second-stage cost per kWh of surplus, (n_steps, n_networks). [EUR/kWh]"""
+    """Second-stage cost per kWh of surplus, (n_steps, n_pools). [EUR/kWh]"""
     shortage_cost: cp.Variable
-    """Second-stage cost per kWh of shortage, (n_steps, n_networks). [EUR/kWh]"""
+    """Second-stage cost per kWh of shortage, (n_steps, n_pools). [EUR/kWh]"""
     steepest_cost: cp.Variable
-    """Largest absolute slope of the second-stage cost, (n_steps, n_networks). [EUR/kWh]"""
+    """Largest absolute slope of the second-stage cost, (n_steps, n_pools). [EUR/kWh]"""
     violation: cp.Variable
     """Slack of the grid constraints, (n_steps, n_networks). [mp.u.]"""
 
     @classmethod
-    def create(cls, roster: Roster, n_groups: int) -> Variables:
-        """Create the variables for a roster and a number of price groups."""
+    def create(cls, roster: Roster, n_groups: int, policy: RecoursePolicy) -> Variables:
+        """Create the variables for a roster, a number of price groups and a recourse policy."""
 
         def per(n: int, name: str) -> cp.Variable:
             return cp.Variable((roster.n_steps, n), name=name)
@@ -80,11 +81,11 @@ class Variables:
             "deferred": len(roster.flexible),
             "backlog": len(roster.flexible),
             "reactive": len(roster.reactive),
-            "alpha": len(roster.recourse),
-            "alpha_upstream": roster.n_networks,
-            "surplus_cost": roster.n_networks,
-            "shortage_cost": roster.n_networks,
-            "steepest_cost": roster.n_networks,
+            "alpha": policy.n_signals * len(roster.recourse),
+            "alpha_upstream": policy.n_signals * policy.n_pools,
+            "surplus_cost": policy.n_pools,
+            "shortage_cost": policy.n_pools,
+            "steepest_cost": policy.n_pools,
             "violation": roster.n_networks,
         }
         return cls(**{name: per(n, name) for name, n in sizes.items()})

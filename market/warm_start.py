@@ -29,14 +29,19 @@ class LastClearing:
         Its schedule.
     uncontrolled_kw : ndarray, shape (n_steps, n_peers)
         Injections that were forecast if all devices rested. [kW]
+    curtailed : ndarray of bool, shape (n_steps, n_renewable)
+        Which plants it held below their forecasts.
     """
 
     step: int
     schedule: Schedule
     uncontrolled_kw: NDArray[np.float64]
+    curtailed: NDArray[np.bool_]
 
 
-def warm_start(last: LastClearing | None, step: int, book: BidBook, roster: Roster) -> Schedule:
+def warm_start(
+    last: LastClearing | None, step: int, book: BidBook, roster: Roster, n_signals: int
+) -> Schedule:
     """Shift the last schedule to a window and move it with the forecasts.
 
     Steps that enter the window take the schedule of the same time of day, where the window is a
@@ -52,8 +57,10 @@ def warm_start(last: LastClearing | None, step: int, book: BidBook, roster: Rost
         The new bids.
     roster : Roster
         The registered peers.
+    n_signals : int
+        Signals that the recourse policy distinguishes.
     """
-    start = supplier_only(book, roster)
+    start = supplier_only(book, roster, n_signals)
     if last is None:
         return start
     whole_days = (roster.n_steps * roster.step_hours) % 24 == 0
@@ -64,7 +71,9 @@ def warm_start(last: LastClearing | None, step: int, book: BidBook, roster: Rost
     q_kvar = -book.load_kvar
     q_kvar[:, roster.reactive] += last.schedule.reactive[source]
     alpha = last.schedule.alpha[source]
+    held = np.minimum(last.schedule.renewable[source], start.renewable)
+    renewable = np.where(last.curtailed[source], held, start.renewable)
     if not whole_days:
         p_kw[beyond], q_kvar[beyond] = start.p_kw[beyond], start.q_kvar[beyond]
-        alpha[beyond] = 0.0
-    return replace(start, p_kw=p_kw, q_kvar=q_kvar, alpha=alpha)
+        alpha[beyond], renewable[beyond] = 0.0, start.renewable[beyond]
+    return replace(start, p_kw=p_kw, q_kvar=q_kvar, alpha=alpha, renewable=renewable)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from scipy.stats import binomtest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from simulation.records import Check
+
 CONFIDENCE = 0.95
+REPLICATES = 2000
+"""Bootstrap samples of an interval."""
 
 
 @dataclass
@@ -43,6 +49,78 @@ class Tally:
 
 
 @dataclass
+class ScenarioTally:
+    """Violated among checked scenarios, by day of the run and day of the error.
+
+    Scenarios of one step share a schedule, and those of one error day share the weather, in every
+    step that draws on that day. So the interval is that of the pigeonhole bootstrap [1]_, which
+    resamples both kinds of days, each with replacement.
+
+    References
+    ----------
+    .. [1] A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1(2), 2007,
+       doi:10.1214/07-AOAS122.
+    """
+
+    network_steps: int = 0
+    events: Counter[tuple[int, int]] = field(default_factory=Counter)
+    scenarios: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def add(self, run_day: int, error_day: Iterable[int], violated: Iterable[bool]) -> None:
+        """Count the scenarios of one network and step."""
+        self.network_steps += 1
+        for day, event in zip(error_day, violated, strict=True):
+            self.scenarios[run_day, int(day)] += 1
+            self.events[run_day, int(day)] += bool(event)
+
+    def __add__(self, other: ScenarioTally) -> ScenarioTally:
+        out = ScenarioTally(self.network_steps + other.network_steps)
+        for tally in (self, other):
+            out.events.update(tally.events)
+            out.scenarios.update(tally.scenarios)
+        return out
+
+    def summary(self, rng: np.random.Generator) -> dict[str, float | int | None]:
+        """Return rate and bootstrap 95 % interval.
+
+        Without any event (or with nothing else) there is nothing to resample. Then the far end is
+        that of Clopper and Pearson with every error day as one trial: a day with at least one
+        event is at least as probable as a scenario is to be one.
+        """
+        total, n = self.events.total(), self.scenarios.total()
+        out: dict[str, float | int | None] = {
+            "network_steps": self.network_steps,
+            "scenarios": n,
+            "rate": None,
+            "ci_low": None,
+            "ci_high": None,
+        }
+        if n:
+            low, high = self._interval(rng) if 0 < total < n else self._interval_of_days(total)
+            out |= {"rate": total / n, "ci_low": low, "ci_high": high}
+        return out
+
+    def _interval(self, rng: np.random.Generator) -> tuple[float, float]:
+        run_day, error_day = (sorted(set(days)) for days in zip(*self.scenarios, strict=True))
+        events, scenarios = (
+            np.array([[count[r, e] for e in error_day] for r in run_day], dtype=float)
+            for count in (self.events, self.scenarios)
+        )
+        of_run, of_error = (
+            rng.multinomial(m, np.full(m, 1 / m), REPLICATES) for m in scenarios.shape
+        )
+        drawn = ((of_run @ scenarios) * of_error).sum(axis=1)
+        rate = ((of_run @ events) * of_error).sum(axis=1)[drawn > 0] / drawn[drawn > 0]
+        low, high = np.quantile(rate, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high)
+
+    def _interval_of_days(self, total: int) -> tuple[float, float]:
+        n_days = len({error_day for _, error_day in self.scenarios})
+        days = binomtest(n_days if total else 0, n_days).proportion_ci(CONFIDENCE, method="exact")
+        return float(days.low), float(days.high)
+
+
+@dataclass
 class RunTotals:
     """Sums and counts over a run.
 
@@ -72,6 +150,8 @@ class RunTotals:
         Certified violation probabilities of the steps in which a grid limit binds.
     every, binding : dict of str to Tally
         AC violations by network, over all steps and over those in which a grid limit binds.
+    checked, checked_binding : dict of str to ScenarioTally
+        The same of the Monte Carlo checks.
     """
 
     networks: tuple[str, ...]
@@ -90,6 +170,8 @@ class RunTotals:
     certificates: list[float] = field(default_factory=list)
     every: dict[str, Tally] = field(default_factory=dict)
     binding: dict[str, Tally] = field(default_factory=dict)
+    checked: dict[str, ScenarioTally] = field(default_factory=dict)
+    checked_binding: dict[str, ScenarioTally] = field(default_factory=dict)
 
     def add_costs(self, costs: dict[str, float]) -> None:
         """Add the costs of a step by component. [EUR]"""
@@ -102,6 +184,12 @@ class RunTotals:
         tally = self.binding.setdefault(network, Tally())
         if binding:
             tally.add(violated=violated)
+
+    def add_check(self, run_day: int, check: Check) -> None:
+        """Count the scenarios of one network and step."""
+        for tallies in (self.checked, self.checked_binding) if check.binding else (self.checked,):
+            tally = tallies.setdefault(check.network, ScenarioTally())
+            tally.add(run_day, check.day.tolist(), check.violated.tolist())
 
     def add_causes(self, causes: Iterable[str]) -> None:
         """Count single violations by cause."""
@@ -126,5 +214,21 @@ class RunTotals:
             out[name] = {
                 "together": together.summary(),
                 **{network: tallies.get(network, Tally()).summary() for network in self.networks},
+            }
+        return out
+
+    def out_of_sample(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Return violation rates of the Monte Carlo checks; empty without checks."""
+        if not self.checked:
+            return {}
+        out: dict[str, Any] = {}
+        for name, tallies in (("all", self.checked), ("binding", self.checked_binding)):
+            together = sum(tallies.values(), start=ScenarioTally())
+            out[name] = {
+                "together": together.summary(rng),
+                **{
+                    network: tallies.get(network, ScenarioTally()).summary(rng)
+                    for network in self.networks
+                },
             }
         return out

@@ -9,7 +9,7 @@ import mesa
 import numpy as np
 
 from agents.dn_operator import DnOperator
-from agents.dso import Dso
+from agents.dso import Dso, Revealed
 from agents.prosumer import CAPACITY_EUR_PER_KW_H, Prosumer, retail_bid
 from agents.strategies.protocol import Observation, Outcome
 from grid.replay import AcReplay, PowerFlowError
@@ -22,6 +22,7 @@ from market.pricing import mid_market_rate
 from market.recourse import network_errors
 from market.settlement import Recourse, settle
 from simulation.kpis import RunTotals
+from simulation.out_of_sample import MonteCarlo
 from simulation.records import Cleared, Realised, Replayed, Settled, StepRecord
 from simulation.streams import stream
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from market.bids import Bid
     from market.book import BidBook
     from market.clearing import ClearingResult
-    from market.offers import NetworkOffer
     from simulation.setup import World
     from simulation.tables import StepTables
 
@@ -71,12 +71,13 @@ class CoSimulation(mesa.Model):
             for spec in group
         ]
         self.operators = [
-            DnOperator(self, network, group, position)
+            DnOperator(self, network, group, position, config.market)
             for network, group in zip(world.networks, world.peers, strict=True)
         ]
         self.dso = Dso(self, self.roster, config.market, self.operators)
         self._replays = [AcReplay(network) for network in world.networks]
         self._costs = _true_costs(self.prosumers, self.roster.recourse)
+        self.monte_carlo = MonteCarlo(config, world, self.prosumers, self.operators, self.dso)
         self._cleared: Cleared | None = None
 
     def step(self) -> None:
@@ -89,10 +90,11 @@ class CoSimulation(mesa.Model):
             awards = self.dso.awards(book, result, self.now, self.config.market.cadence_steps)
             self._cleared = Cleared(self.now, bids, rejected, book, result, awards)
         cleared = self._cleared
+        checks = self.monte_carlo.check(self.now, cleared, self._prices())
         realised = self._realise(cleared)
         replayed = self._replay(cleared, realised)
         settled = self._settle(cleared, realised, replayed)
-        record = StepRecord(self.now, cleared, realised, replayed, settled)
+        record = StepRecord(self.now, cleared, realised, replayed, settled, checks)
         self._learn(record)
         self._record(record)
         self.now += 1
@@ -103,11 +105,11 @@ class CoSimulation(mesa.Model):
         """Every peer scales the forecast of the profiles; operators learn the past errors."""
         row, archive = self.world.first_row + self.now, self.world.archive
         forecast = archive.forecast(row)
-        errors = tuple(archive.error_samples(row, lead) for lead in range(self.roster.n_steps))
+        past = [archive.past(row, lead) for lead in range(self.roster.n_steps)]
         for prosumer in self.prosumers:
             prosumer.forecast(forecast)
         for operator in self.operators:
-            operator.open_window(self.now, errors)
+            operator.open_window(self.now, forecast, past)
         return forecast
 
     def _bid(self) -> list[Bid]:
@@ -190,8 +192,20 @@ class CoSimulation(mesa.Model):
                 for p, award, outlook in zip(self.prosumers, cleared.awards, actual, strict=True)
             ]
         )
-        omega = network_errors(error_kw, self.roster)
-        activations, asked = self.dso.activate(cleared.result, self.now, k, omega)
+        revealed = Revealed(
+            error_kw=error_kw,
+            q_kvar=np.array(
+                [
+                    float(award.q_kvar[k]) - float(outlook.load_kvar[0])
+                    for award, outlook in zip(cleared.awards, actual, strict=True)
+                ]
+            ),
+            stored_kwh=np.array(
+                [p.battery.energy_kwh for p in self.prosumers if p.battery is not None]
+            ),
+            prices=self._prices(),
+        )
+        activations, asked = self.dso.activate(cleared.book, cleared.result, self.now, k, revealed)
         readings = [
             p.follow(award, activation, outlook, k, self.roster.step_hours)
             for p, award, activation, outlook in zip(
@@ -214,7 +228,7 @@ class CoSimulation(mesa.Model):
             offer, own_q = cleared.result.offers[d], q_kvar[members]
             replay = self._power_flow(d, p_kw[members], own_q)
             replays.append(replay)
-            promised.append(linear_rows(offer, k, p_policy[members], own_q))
+            promised.append(offer.rows_at(k, p_policy[members], own_q))
             if replay is None:
                 violations.append([power_flow_failure(int(operator.grid.bus[0]))])
             else:
@@ -223,7 +237,7 @@ class CoSimulation(mesa.Model):
                         operator.rows,
                         _row_values(replay, operator.grid.substation_kva),
                         promised[d],
-                        linear_rows(offer, k, p_kw[members], own_q),
+                        offer.rows_at(k, p_kw[members], own_q),
                         fallback=bool(cleared.result.fallback),
                     )
                 )
@@ -281,7 +295,8 @@ class CoSimulation(mesa.Model):
         """Scheduled trades are firm; devices, losses and deviations are what happened."""
         k, roster, result = self.now - cleared.step, self.roster, cleared.result
         s = result.schedule
-        reserve = result.second.reserve_kw[k, roster.network_of[roster.recourse]] * s.alpha[k]
+        policy = self.dso.clearing.policy
+        device_pool = policy.pool_of[roster.network_of[roster.recourse]]
         losses = [
             float("nan") if replay is None else replay.losses_kw for replay in replayed.replays
         ]
@@ -296,10 +311,11 @@ class CoSimulation(mesa.Model):
             discharge_kw=realised.column("discharge_kw")[roster.storage],
             curtailed_kw=realised.column("curtailed_load_kw")[roster.flexible],
             backlog_kwh=realised.column("backlog_kwh")[roster.flexible],
-            reserve_kw=reserve,
+            reserve_kw=result.second.ready_kw(s.alpha, device_pool)[k],
             # A replay without a solution has no losses; the scheduled ones stand in.
             loss_kw=np.where(np.isnan(losses), scheduled, losses),
             deviation_kw=network_errors(realised.column("p_kw") - s.p_kw[k], roster),
+            pool_of=policy.pool_of,
         )
 
     def _delivered(self, cleared: Cleared, realised: Realised) -> Array:
@@ -346,31 +362,8 @@ class CoSimulation(mesa.Model):
             audit = record.cleared.result.audits[d][record.k]
             totals.add_replay(network, violated=bool(found), binding=audit.binding)
             totals.add_causes(violation.cause for violation in found)
-
-
-def linear_rows(offer: NetworkOffer, k: int, p_kw: Array, q_kvar: Array) -> Array:
-    """Limit rows of a network's linear model at given injections.
-
-    Parameters
-    ----------
-    offer : NetworkOffer
-        The model.
-    k : int
-        Step of the window.
-    p_kw, q_kvar : ndarray, shape (n_members,)
-        Net injections of the network's peers. [kW, kvar]
-
-    Returns
-    -------
-    ndarray, shape (n_rows,)
-        [p.u.]
-    """
-    rows: Array = (
-        offer.value[k]
-        + offer.d_p[k] @ (p_kw - offer.p_kw[k])
-        + offer.d_q[k] @ (q_kvar - offer.q_kvar[k])
-    )
-    return rows
+        for check in record.checks:
+            totals.add_check(self.now // self.config.steps_per_day, check)
 
 
 def _row_values(replay: ReplayResult, substation_kva: float) -> Array:

@@ -21,6 +21,7 @@ _TYPES = {
     "to_bus": pa.int32(),
     "line": pa.int32(),
     "n_iterations": pa.int32(),
+    "n_scenarios": pa.int32(),
     "network": pa.string(),
     "peer_id": pa.string(),
     "offer": pa.string(),
@@ -40,6 +41,7 @@ _TYPES = {
     "binding": pa.bool_(),
     "is_source": pa.bool_(),
     "crosses_networks": pa.bool_(),
+    "relaxation_exact": pa.bool_(),
 }
 
 TABLES: dict[str, str] = {
@@ -49,7 +51,8 @@ TABLES: dict[str, str] = {
     "dispatchable_kw reactive_kvar strategy",
     "bids": "step time peer_id offer quantity_kw price_eur_per_kwh accepted reason",
     "clearing": "step time network status fallback n_iterations solver_s wall_s radius "
-    "safety_factor certified_violation_probability binding slack_pu objective_eur",
+    "safety_factor certified_violation_probability binding slack_pu objective_eur "
+    "relaxation_gap_pu relaxation_exact kept_relaxation_gap_pu",
     "dispatch": "step time network peer_id p_scheduled_kw q_scheduled_kvar p_kw q_kvar load_kw "
     "renewable_available_kw curtailed_kw dg_kw charge_kw discharge_kw soc_kwh recourse_share "
     "recourse_kw recourse_asked_kw load_curtailed_kw load_deferred_kw",
@@ -61,6 +64,8 @@ TABLES: dict[str, str] = {
     "substation": "step time network p_kw q_kvar p_scheduled_kw losses_kw losses_scheduled_kw "
     "exchange_kw deviation_kw",
     "violations": "step time network element kind value limit excess cause",
+    "out_of_sample": "step time network n_scenarios violation_rate ci_low ci_high "
+    "certified_violation_probability binding mean_excess_pu max_excess_pu",
     "costs": "step time network component amount_eur",
 }
 """Columns of every table, in order."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grid.violations import TOLERANCE_PU
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -75,6 +77,27 @@ class Settled:
 
 
 @dataclass(frozen=True, eq=False)
+class Check:
+    """Monte Carlo check of one network in one step."""
+
+    network: str
+    excess_pu: Array
+    """How far each scenario exceeds the limit that it exceeds most, (n_scenarios,); negative where
+    all limits are kept, NaN where the power flow has no solution. [p.u.]"""
+    day: NDArray[np.int64]
+    """Day of each scenario's error, counted from the first row of the data, (n_scenarios,)."""
+    certificate: float
+    """Certified violation probability of the clearing."""
+    binding: bool
+    """Whether a grid limit binds."""
+
+    @property
+    def violated(self) -> NDArray[np.bool_]:
+        """Which scenarios violate a limit or have no solution, (n_scenarios,)."""
+        return ~(self.excess_pu <= TOLERANCE_PU)
+
+
+@dataclass(frozen=True, eq=False)
 class StepRecord:
     """All of one step."""
 
@@ -83,6 +106,8 @@ class StepRecord:
     realised: Realised
     replayed: Replayed
     settled: Settled
+    checks: tuple[Check, ...]
+    """By network; empty when no Monte Carlo check is due."""
 
     @property
     def k(self) -> int:

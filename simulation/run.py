@@ -47,6 +47,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help="new or empty folder of the run (default: results/<scenario>-<time>)",
     )
+    parser.add_argument(
+        "--allow-plugins",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="package or Python file whose classes a scenario may name; their code is run "
+        "(repeatable)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     return parser.parse_args(arguments)
 
@@ -63,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from configs.loading import load  # noqa: PLC0415
+    from market.plugins import allow  # noqa: PLC0415
 
     overrides = list(options.overrides)
     overrides += [f"days={options.days}"] if options.days is not None else []
@@ -70,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides += [f"seed={options.seed}"] if options.seed is not None else []
     start = time.perf_counter()
     try:
+        allow(options.allow_plugins)
         prepared = prepare(load(options.config, overrides), options.output)
     except (ValueError, OSError) as error:
         # Messages of libraries may have several lines.

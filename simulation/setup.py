@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from agents.forecasting import ForecastArchive
+from agents.foresight import PerfectForesight
 from agents.population import PopulationError, ProfileNames, draw_population, read_population
 from agents.prosumer import registration
 from grid.cases import build_network
@@ -46,7 +48,7 @@ class World:
         All peers in one order.
     profiles : ProfileSet
         The profile columns in use.
-    archive : ForecastArchive
+    archive : ForecastArchive or PerfectForesight
         Forecasts and past errors; steps count from the first row of the profiles.
     tariff : Tariff
         Prices of the run and its look-ahead.
@@ -58,7 +60,7 @@ class World:
     peers: tuple[tuple[PeerSpec, ...], ...]
     roster: Roster
     profiles: ProfileSet
-    archive: ForecastArchive
+    archive: ForecastArchive | PerfectForesight
     tariff: Tariff
     first_row: int
 
@@ -78,15 +80,6 @@ def build_world(config: ScenarioConfig) -> World:
     peers = _peers(config, networks, profiles)
     used = sorted({column for group in peers for peer in group for column in peer.columns})
     profiles = profiles.select(used)
-    archive = ForecastArchive(
-        profiles.values,
-        profiles.kinds,
-        profiles.day_class,
-        steps_per_day=config.steps_per_day,
-        n_leads=config.n_window_steps,
-        settings=config.forecast,
-        known=load_known_forecasts(config.forecast, profiles),
-    )
     times = pd.date_range(
         pd.Timestamp(config.start, tz="UTC"),
         periods=config.n_steps + config.n_window_steps,
@@ -97,10 +90,34 @@ def build_world(config: ScenarioConfig) -> World:
         peers=peers,
         roster=_roster(config, peers),
         profiles=profiles,
-        archive=archive,
+        archive=_archive(config, profiles),
         tariff=make_tariff(config.prices, times, stream(config.seed, "prices")),
         first_row=profiles.row_of(config.start),
     )
+
+
+def _archive(config: ScenarioConfig, profiles: ProfileSet) -> ForecastArchive | PerfectForesight:
+    """Make the source of all forecasts."""
+    if config.forecast.perfect_foresight:
+        return PerfectForesight(profiles.values, config.steps_per_day, config.n_window_steps)
+    archive = ForecastArchive(
+        profiles.values,
+        profiles.kinds,
+        profiles.day_class,
+        steps_per_day=config.steps_per_day,
+        n_leads=config.n_window_steps,
+        settings=config.forecast,
+        known=load_known_forecasts(config.forecast, profiles),
+    )
+    risk_level = config.market.risk_level
+    if archive.n_samples * risk_level < 1:
+        msg = (
+            f"forecast.sample_days {config.forecast.sample_days} and sample_hours "
+            f"{config.forecast.sample_hours} give {archive.n_samples} error samples; "
+            f"market.risk_level {risk_level} needs at least {math.ceil(1 / risk_level)}"
+        )
+        raise ValueError(msg)
+    return archive
 
 
 def _peers(

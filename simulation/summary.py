@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.prosumer import INITIAL_STATE_OF_CHARGE
+from simulation.streams import stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
     totals, market = model.totals, model.config.market
     certificates = np.array(totals.certificates)
     solver, ac = model.seconds["solver"], model.seconds["ac"]
+    checks = model.monte_carlo.seconds
     stored = sum(p.battery.energy_kwh for p in model.prosumers if p.battery is not None)
     capacity = sum(rating.storage_kwh for rating in model.roster.rating)
     return {
@@ -58,6 +60,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
             "max": float(certificates.max()) if len(certificates) else None,
         },
         "delivered_violation": totals.delivered(),
+        "out_of_sample": totals.out_of_sample(stream(model.config.seed, "out_of_sample")),
         "violations_by_cause": totals.causes,
         "clearings": totals.clearings,
         "solves": totals.passes,
@@ -65,7 +68,13 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "fallback_clearings": sum(totals.fallbacks.values()),
         "fallbacks": totals.fallbacks,
         "rejected_bids": totals.rejected_bids,
-        "seconds": {"solver": solver, "ac": ac, "other": wall_s - solver - ac, "total": wall_s},
+        "seconds": {
+            "solver": solver,
+            "ac": ac,
+            "out_of_sample": checks,
+            "other": wall_s - solver - ac - checks,
+            "total": wall_s,
+        },
     }
 
 
@@ -97,6 +106,11 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
     for scope, of_scope in s["delivered_violation"].items():
         for network, tally in of_scope.items():
             lines.append(f"  {scope:<8}{network:<16}{_rate(tally)}")
+    if s["out_of_sample"]:
+        lines.append("Monte Carlo with errors that no clearing had learnt, in AC:")
+        for scope, of_scope in s["out_of_sample"].items():
+            for network, tally in of_scope.items():
+                lines.append(f"  {scope:<8}{network:<16}{_scenario_rate(tally)}")
     certificate = s["certificate_where_binding"]
     if certificate["n"]:
         lines.append(
@@ -131,4 +145,14 @@ def _rate(tally: dict[str, Any]) -> str:
     return (
         f"{tally['rate']:7.2%}  [{tally['ci_low']:.2%}, {tally['ci_high']:.2%}]  "
         f"{tally['events']} of {tally['steps']} network-steps"
+    )
+
+
+def _scenario_rate(tally: dict[str, Any]) -> str:
+    """Format the violation rate of Monte Carlo checks."""
+    if not tally["scenarios"]:
+        return "no steps"
+    return (
+        f"{tally['rate']:7.2%}  [{tally['ci_low']:.2%}, {tally['ci_high']:.2%}]  "
+        f"of {tally['scenarios']} scenarios in {tally['network_steps']} network-steps"
     )

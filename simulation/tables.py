@@ -8,6 +8,7 @@ import numpy as np
 
 from agents.prosumer import registration
 from market.settlement import trade_fees
+from simulation.kpis import Tally
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from configs.schema import ScenarioConfig
     from market.bids import Bid
+    from market.relaxation import Exactness
     from simulation.recorder import Recorder
     from simulation.records import StepRecord
     from simulation.setup import World
@@ -90,6 +92,7 @@ class StepTables:
         self._grid(record, at)
         self._violations(record, at)
         self._costs(record, at)
+        self._out_of_sample(record, at)
         if (record.step + 1) % self.config.steps_per_day == 0:
             self.recorder.flush()
 
@@ -122,12 +125,13 @@ class StepTables:
                     "n_iterations": result.n_passes,
                     "solver_s": result.solver_s if record.k == 0 else 0.0,
                     "wall_s": result.wall_s if record.k == 0 else 0.0,
-                    "radius": self.config.market.radius,
+                    "radius": audit.radius,
                     "safety_factor": float(audit.kappa[audit.gap.argmin()]),
                     "certified_violation_probability": audit.certificate,
                     "binding": audit.binding,
                     "slack_pu": float(result.schedule.violation[record.k, d]),
                     "objective_eur": result.objective,
+                    **_relaxation(result.exactness, record.k, d),
                 },
             )
 
@@ -135,7 +139,7 @@ class StepTables:
         roster, s, k = self.world.roster, record.cleared.result.schedule, record.k
         column = record.realised.column
         share = np.zeros(roster.n_peers)
-        np.add.at(share, roster.recourse, s.alpha[k])
+        np.add.at(share, roster.recourse, s.alpha[k].mean(axis=0))
         available = column("renewable_available_kw")
         self.recorder.write(
             "dispatch",
@@ -262,6 +266,45 @@ class StepTables:
                     "amount_eur": amounts,
                 },
             )
+
+    def _out_of_sample(self, record: StepRecord, at: dict[str, object]) -> None:
+        for check in record.checks:
+            violated = check.violated
+            tally = Tally(int(violated.sum()), len(violated)).summary()
+            # Scenarios without a solution have no excess.
+            excess = np.maximum(check.excess_pu[np.isfinite(check.excess_pu)], 0.0)
+            self.recorder.write(
+                "out_of_sample",
+                {
+                    **at,
+                    "network": check.network,
+                    "n_scenarios": tally["steps"],
+                    "violation_rate": tally["rate"],
+                    "ci_low": tally["ci_low"],
+                    "ci_high": tally["ci_high"],
+                    "certified_violation_probability": check.certificate,
+                    "binding": check.binding,
+                    "mean_excess_pu": excess.mean() if excess.size else float("nan"),
+                    "max_excess_pu": excess.max() if excess.size else float("nan"),
+                },
+            )
+
+
+def _relaxation(
+    exactness: Exactness | None, k: int, network: int
+) -> dict[str, float | bool | None]:
+    """Gaps of the branch-flow relaxation; empty with the other grid models."""
+    nan = float("nan")
+    plain, exact, kept = nan, None, nan
+    if exactness is not None:
+        plain = float(exactness.plain.gap[k, network])
+        exact = bool(exactness.plain.exact[k, network])
+        kept = float(exactness.kept.gap[k, network])
+    return {
+        "relaxation_gap_pu": plain,
+        "relaxation_exact": exact,
+        "kept_relaxation_gap_pu": kept,
+    }
 
 
 def offer_rows(bid: Bid) -> Iterator[tuple[str, float, float]]:

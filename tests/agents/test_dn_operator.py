@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from agents.dn_operator import DnOperator
+from agents.forecasting import Past
 from agents.population import PeerSpec
 from agents.prosumer import registration
-from configs.schema import Capacitor, Network
+from configs.schema import Capacitor, Market, Network
 from grid.cases import build_network
+from grid.lindistflow import LinDistFlow
+from grid.power_flow import BatchPowerFlow
 from grid.replay import AcReplay
 from market.bids import Bid, FlexibleOffer, RenewableOffer, StorageOffer
 
@@ -29,14 +32,20 @@ PEERS = (
 COLUMNS = ("load_p:G0-A", "load_q:G0-A", "load_p:Air_1", "pv:PV1", "wind:WP4")
 POSITION = {column: k for k, column in enumerate(COLUMNS)}
 N_STEPS = 3
+FORECAST = np.full((N_STEPS, len(COLUMNS)), 0.4)
 
 
-def make_operator(peers=PEERS) -> DnOperator:
-    operator = DnOperator(mesa.Model(), NETWORK, peers, POSITION)
+def make_operator(peers=PEERS, grid_model="ac_sensitivity") -> DnOperator:
+    settings = Market(grid_model=grid_model)
+    operator = DnOperator(mesa.Model(), NETWORK, peers, POSITION, settings)
     rng = np.random.default_rng(2)
-    errors = tuple(0.1 * rng.normal(size=(50, len(COLUMNS))) for _ in range(N_STEPS))
-    operator.open_window(7, errors)
+    operator.open_window(7, FORECAST, [past_of(rng) for _ in range(N_STEPS)])
     return operator
+
+
+def past_of(rng) -> Past:
+    errors = 0.1 * rng.normal(size=(50, len(COLUMNS)))
+    return Past(errors, np.full_like(errors, 0.5), np.arange(50), np.arange(50.0)[::-1] + 1)
 
 
 def schedule(n_steps=N_STEPS) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +124,7 @@ def test_sensitivities_move_with_the_window():
     operator = make_operator()
     p_kw, q_kvar = schedule()
     before = operator.linearise(p_kw, q_kvar, range(N_STEPS))
-    operator.open_window(8, operator.samples.sources)
+    operator.open_window(8, FORECAST, [past_of(np.random.default_rng(3)) for _ in range(N_STEPS)])
     after = operator.linearise(p_kw, q_kvar, ())
     np.testing.assert_array_equal(after.d_p[0], before.d_p[1])
     np.testing.assert_array_equal(after.d_p[1], before.d_p[2])
@@ -138,6 +147,44 @@ def test_a_step_without_solution_stands_at_zero_injections():
     np.testing.assert_array_equal(offer.p_kw[[0, 2]], p_kw[[0, 2]])
 
 
+def test_an_operator_may_offer_lindistflow_without_any_power_flow(monkeypatch):
+    p_kw, q_kvar = schedule()
+    exact = make_operator().linearise(p_kw, q_kvar, range(N_STEPS))
+
+    def never(*_):
+        pytest.fail("LinDistFlow needs no power flow")
+
+    monkeypatch.setattr(BatchPowerFlow, "solve", never)
+    operator = make_operator(grid_model="lindistflow")
+    offer = operator.linearise(p_kw, q_kvar, range(N_STEPS))
+    point = LinDistFlow.of(NETWORK).at(
+        operator.bus_injections(p_kw), operator.bus_injections(q_kvar)
+    )
+    np.testing.assert_array_equal(offer.value, point.value)
+    np.testing.assert_array_equal(offer.loss_kw, point.loss_kw)
+    assert offer.converged.all()
+    at = [NETWORK.position[peer.bus] - 1 for peer in PEERS]
+    for t in range(N_STEPS):
+        np.testing.assert_array_equal(offer.d_p[t], point.sensitivities(t)[0][:, at])
+    # An approximation of the same rows.
+    m = NETWORK.n_lines
+    error = np.abs(offer.value - exact.value)[:, :m].max()
+    assert 1e-6 < error < 5e-3
+
+
+def test_impedances_are_those_of_the_network():
+    operator = make_operator()
+    data = operator.impedances
+    p_kw, _ = schedule()
+    on_line = np.zeros((N_STEPS, NETWORK.n_lines))
+    np.add.at(on_line.T, data.line_of, p_kw.T)
+    np.testing.assert_array_equal(on_line, operator.bus_injections(p_kw))
+    np.testing.assert_array_equal(data.r_pu + 1j * data.x_pu, NETWORK.z_pu)
+    # The capacitor of 200 kvar at bus 20.
+    assert np.flatnonzero(data.b_pu).tolist() == [NETWORK.position[20] - 1]
+    assert data.b_pu.sum() == pytest.approx(0.2)
+
+
 def test_errors_reach_the_peers():
     """Errors of the profiles, scaled to the devices, as injections."""
     samples = make_operator().samples
@@ -154,11 +201,11 @@ def test_errors_reach_the_peers():
         np.testing.assert_allclose(one @ samples.to_p, kw)
         np.testing.assert_allclose(one @ samples.to_q, kvar, atol=1e-12)
     omega = samples.omega(1)
-    np.testing.assert_allclose(omega, (samples.sources[1] @ samples.to_p).sum(axis=1))
+    np.testing.assert_allclose(omega, (samples.steps[1].sources @ samples.to_p).sum(axis=1))
 
 
 def test_a_window_has_to_be_open():
-    operator = DnOperator(mesa.Model(), NETWORK, PEERS, POSITION)
+    operator = DnOperator(mesa.Model(), NETWORK, PEERS, POSITION, Market())
     with pytest.raises(RuntimeError, match="operator of west has no window open"):
         _ = operator.samples
 

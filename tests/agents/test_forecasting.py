@@ -185,13 +185,13 @@ def test_error_samples_by_hand():
     samples = fresh.error_samples(step, lead)
     assert samples.shape == (fresh.n_samples, 4) == (30, 4)
     np.testing.assert_array_equal(samples, expected)
-    np.testing.assert_array_equal(fresh.error_days(step, lead), np.array(targets) // DAY)
+    np.testing.assert_array_equal(fresh.past(step, lead).day, np.array(targets) // DAY)
 
 
 def test_samples_at_the_start_come_from_the_end_of_the_data():
     values = noisy_values()
     fresh = archive(values)
-    days = fresh.error_days(3, 0)
+    days = fresh.past(3, 0).day
     assert days.min() == -10
     expected = values[N - 1] - fresh.forecast(-1)[0]  # targets at places 2, 3 and 4 of each day
     assert -1 in days
@@ -213,7 +213,7 @@ def test_number_of_samples(day, hours, n):
         settings=options,
     )
     assert data.n_samples == n
-    days = data.error_days(95 * day, 1)
+    days = data.past(95 * day, 1).day
     assert (np.diff(days) >= 0).all()
     assert len(np.unique(days)) in (60, 61)
 

@@ -171,8 +171,10 @@ def test_injection_per_profile_is_the_outlook(spec):
 
 
 def make_award(**columns) -> Award:
+    """Award two steps, the second one with the given values; no plant is capped unless told."""
     names = [field.name for field in fields(Award)[2:]]
-    return Award("a", 5, **{name: np.array([0.0, columns.get(name, 0.0)]) for name in names})
+    values = dict.fromkeys(names, 0.0) | {"cap_kw": np.inf} | columns
+    return Award("a", 5, **{name: np.array([0.0, value]) for name, value in values.items()})
 
 
 def actual(load=10.0, kvar=3.0, flexible=6.0, renewable=40.0) -> Outlook:
@@ -186,7 +188,9 @@ AMOUNT = st.floats(0.0, 60.0)
 @given(
     plan=st.fixed_dictionaries(
         {
-            "forecast_kw": AMOUNT,
+            "renewable_kw": AMOUNT,
+            "held_back_kw": AMOUNT,
+            "cap_kw": st.one_of(AMOUNT, st.just(np.inf)),
             "dispatchable_kw": st.floats(0, 25),
             "charge_kw": st.floats(0, 15),
             "discharge_kw": st.floats(0, 15),
@@ -195,7 +199,6 @@ AMOUNT = st.floats(0.0, 60.0)
             "q_kvar": st.floats(-30, 30),
         }
     ),
-    used=st.floats(0, 1),
     load=st.floats(0, 25),
     flexible=st.floats(0, 10),
     renewable=st.floats(0, 80),
@@ -205,12 +208,11 @@ AMOUNT = st.floats(0.0, 60.0)
     hours=st.sampled_from([0.25, 1.0]),
 )
 def test_readings_balance_within_the_limits(
-    *, plan, used, load, flexible, renewable, asked, level, waiting, hours
+    *, plan, load, flexible, renewable, asked, level, waiting, hours
 ):
     prosumer = make_prosumer()
     prosumer.battery.energy_kwh = before = level * 40.0
     prosumer.flexible.backlog_kwh = owed = waiting * 30.0
-    plan = plan | {"renewable_kw": used * plan["forecast_kw"]}
     reading = prosumer.follow(
         make_award(**plan),
         Activation("a", 6, *asked),
@@ -228,6 +230,7 @@ def test_readings_balance_within_the_limits(
     )
     assert reading.q_kvar == plan["q_kvar"] - 3.0
     assert 0 <= reading.renewable_kw <= reading.renewable_available_kw == renewable
+    assert reading.renewable_kw <= plan["cap_kw"]
     assert 0 <= reading.dispatchable_kw <= 25
     assert 0 <= reading.charge_kw <= 15
     assert 0 <= reading.discharge_kw <= 15
@@ -248,8 +251,8 @@ def test_readings_balance_within_the_limits(
 def test_an_award_is_followed_exactly_where_reality_allows():
     prosumer = make_prosumer()
     award = make_award(
-        forecast_kw=38.0,
         renewable_kw=35.0,
+        held_back_kw=3.0,
         dispatchable_kw=12.0,
         discharge_kw=4.0,
         curtailed_load_kw=1.0,
@@ -268,10 +271,25 @@ def test_an_award_is_followed_exactly_where_reality_allows():
 
 @pytest.mark.parametrize(("available", "given"), [(10.0, 0.0), (20.0, 5.0), (60.0, 45.0)])
 def test_a_plant_keeps_its_distance_from_the_forecast(available, given):
-    award = make_award(forecast_kw=40.0, renewable_kw=25.0)
+    award = make_award(renewable_kw=25.0, held_back_kw=15.0)
     reading = make_prosumer().follow(
         award, Activation("a", 6, 0.0, 0.0), actual(renewable=available), 1, 1.0
     )
+    assert reading.renewable_kw == given
+
+
+@pytest.mark.parametrize(("available", "given"), [(0.0, 0.0), (20.0, 20.0), (60.0, 25.0)])
+def test_a_capped_plant_gives_what_there_is_below_its_cap(available, given):
+    prosumer = make_prosumer()
+    award = make_award(renewable_kw=25.0, cap_kw=25.0)
+    real = actual(flexible=0.0, renewable=available)
+    # Before it follows: without load errors the deviation is the plant's own.
+    expected = prosumer.outlook(forecast(5))
+    load = Outlook(
+        expected.load_kw[1:2], expected.load_kvar[1:2], expected.flexible_kw[1:2], real.renewable_kw
+    )
+    assert prosumer.deviation(award, load, 1) == pytest.approx(given - 25.0)
+    reading = prosumer.follow(award, Activation("a", 6, 0.0, 0.0), real, 1, 1.0)
     assert reading.renewable_kw == given
 
 
@@ -287,7 +305,8 @@ def test_peers_without_devices_just_consume():
 def test_deviation_is_the_forecast_error():
     prosumer = make_prosumer()
     expected = prosumer.outlook(forecast(5))
-    award = make_award(forecast_kw=float(expected.renewable_kw[1]), renewable_kw=10.0)
+    held_back = float(expected.renewable_kw[1]) - 10.0
+    award = make_award(renewable_kw=10.0, held_back_kw=held_back)
     real = Outlook(
         expected.load_kw[1:2] + 2.0,
         expected.load_kvar[1:2],

@@ -60,22 +60,26 @@ def dense_voltage_rows(
         value = at_rest + d_p @ injection[t, active] + d_q @ v.reactive[t, reactive]
         devices = np.flatnonzero(roster.network_of[roster.recourse] == d)
         owners = np.searchsorted(members, roster.recourse[devices])
-        gain = offer.d_p[t][:n_voltages, owners] @ v.alpha[t, devices]
+        d_recourse = offer.d_p[t][:n_voltages, owners]
         mean, sigma, slope = (part[:n_voltages] for part in tangents(hour))
-        error = mean - hour.moments.mean_omega * gain
-        error += cp.multiply(hour.kappa[:n_voltages], sigma + cp.multiply(slope, gain))
+        kappa, error = hour.kappa[:n_voltages], mean
+        for signal in range(first_stage.policy.n_signals):
+            gain = d_recourse @ con.shares(v, roster, signal)[t, devices]
+            per_gain = kappa * slope[:, signal] - hour.moments.mean_signal[signal]
+            error = error + cp.multiply(per_gain, gain)
+        error = error + kappa * sigma
         room = offer.limit[:n_voltages]
         rows.append(SCALE * (value + error) <= SCALE * room + v.violation[t, d])
     return rows
 
 
 def tangents(hour: Hour) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean error without recourse; value at no gain and slope of the tangents of sigma."""
+    """Mean error without recourse; value at no gain and slopes of the tangents of sigma."""
     m = hour.moments
-    explained = (m.beta - hour.gain) * m.std_omega
-    sigma = np.hypot(explained, m.remainder)
-    slope = -explained * m.std_omega / np.maximum(sigma, 1e-12)
-    return m.mean_u, sigma - slope * hour.gain, slope
+    explained = (m.beta - hour.gain) @ m.root.T
+    sigma = np.sqrt((explained**2).sum(axis=1) + m.remainder**2)
+    slope = -(explained @ m.root) / np.maximum(sigma, 1e-12)[:, None]
+    return m.mean_u, sigma - (slope * hour.gain).sum(axis=1), slope
 
 
 def main() -> None:
@@ -93,9 +97,9 @@ def main() -> None:
     dense_at = set(np.linspace(0, options.steps - 1, options.dense + 2, dtype=int)[1:-1].tolist())
     solve, passes = FirstStage.solve, clearing._passes
 
-    def timed(first_stage: FirstStage, rows: list) -> object:
+    def timed(first_stage: FirstStage, *problem: object) -> object:
         start = time.perf_counter()
-        decisions = solve(first_stage, rows)
+        decisions = solve(first_stage, *problem)
         ours[-1] += time.perf_counter() - start
         return decisions
 

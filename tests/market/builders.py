@@ -19,18 +19,23 @@ from market.book import BidBook, TariffWindow, stack
 from market.chance import ChanceRow
 from market.clearing import ClearingResult, MarketClearing
 from market.first_stage import FirstStage
-from market.offers import ErrorSamples, NetworkOffer
+from market.offers import ErrorSamples, NetworkOffer, PastErrors
 from market.parameters import LossModel, SecondStage
+from market.recourse import RecoursePolicy
 from market.roster import Roster
 from market.schedule import fixed_injection
 
 RETAIL, FEED_IN, FEE = 0.25, 0.10, 0.07
 LOWER, UPPER = 0.95, 1.05
+COMMON = RecoursePolicy(1, np.zeros(1, dtype=np.intp))
+"""One network that answers its error with one share a device."""
+UP_DOWN = RecoursePolicy(2, np.zeros(1, dtype=np.intp))
+"""One network that answers surplus and shortage with a share each."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer by what it bids; its registration is what it offers."""
+    """A peer by what it bids; its registration is what it offers unless told."""
 
     load: float | Sequence[float] = 0.0
     network: str = "A"
@@ -45,11 +50,14 @@ class Peer:
     buy: float | None = None
     sell: float | None = None
     takes_part: bool = True
+    rated: float | None = None
+    """Rating of the plant. [kW]"""
 
     def rating(self, n_steps: int) -> Rating:
         unit, battery, flexible = self.unit, self.battery, self.flexible
+        largest = series(self.pv, n_steps).max() if self.pv is not None else 0.0
         return Rating(
-            renewable_kw=series(self.pv, n_steps).max() if self.pv is not None else 0.0,
+            renewable_kw=largest if self.rated is None else self.rated,
             dispatchable_kw=unit.p_max_kw if unit else 0.0,
             storage_kw=max(battery.charge_max_kw, battery.discharge_max_kw) if battery else 0.0,
             storage_kwh=battery.energy_max_kwh if battery else 0.0,
@@ -136,9 +144,15 @@ def make_tariff(n_steps=1, retail=RETAIL, feed_in=FEED_IN, loss=0.0, **imbalance
 
 
 def settings(**changes) -> Market:
+    """The plainest market: one affine share a device, a given ball, whole errors pass through."""
     plain = {
         "method": "deterministic",
+        "radius_rule": "fixed",
         "radius": 0.0,
+        "sample_weights": "equal",
+        "renewable_setpoint": "offset",
+        "recourse_shares": "common",
+        "recourse_pool": "network",
         "network_fee_within_eur_per_kwh": FEE,
         "network_fee_across_eur_per_kwh": 0.01,
     }
@@ -164,12 +178,22 @@ def make_book(peers: Mapping[str, Peer], tariff: TariffWindow, roster: Roster) -
     return stack(taking_part, bids, roster)
 
 
-def errors_of(columns: Mapping[int, Sequence[float]], n_members: int, n_steps=1) -> ErrorSamples:
-    """Forecast errors of some members, the same in every step. [kW]"""
+def errors_of(
+    columns: Mapping[int, Sequence[float]],
+    n_members: int,
+    n_steps=1,
+    renewable: Collection[int] = (),
+) -> ErrorSamples:
+    """Forecast errors of some members, the same in every step. [kW]
+
+    Those of the members in ``renewable`` are errors of their plants.
+    """
     to_p = np.zeros((len(columns), n_members))
     to_p[np.arange(len(columns)), list(columns)] = 1.0
     xi = np.array(list(columns.values()), dtype=float).T
-    return ErrorSamples((xi,) * n_steps, to_p, np.zeros_like(to_p))
+    past = PastErrors(xi, np.full(len(xi), 1 / len(xi)), np.arange(len(xi)))
+    of_plants = to_p * np.isin(np.arange(n_members), list(renewable))
+    return ErrorSamples((past,) * n_steps, to_p, np.zeros_like(to_p), of_plants)
 
 
 @dataclass
@@ -254,13 +278,16 @@ def make_operators(
 ) -> Iterator[FakeOperator]:
     """One operator a network; without ``R`` the peers sit at a bus of constant voltage.
 
-    Errors are given by network and member; without them a pair of tiny ones stands in, which
-    moves no result but gives every row a standard deviation.
+    Errors are given by network and member; those of a peer with a plant are its plant's. Without
+    them a pair of tiny ones stands in, which moves no result but gives every row a standard
+    deviation.
     """
     for network in dict.fromkeys(peer.network for peer in peers.values()):
-        n_members = sum(peer.network == network for peer in peers.values())
-        matrix = np.array(R.get(network, np.zeros((1, n_members))), dtype=float)
-        samples = errors_of(errors.get(network, {0: [-1e-3, 1e-3]}), n_members, n_steps)
+        members = [peer for peer in peers.values() if peer.network == network]
+        plants = [k for k, peer in enumerate(members) if peer.pv is not None]
+        matrix = np.array(R.get(network, np.zeros((1, len(members)))), dtype=float)
+        of_network = errors.get(network, {0: [-1e-3, 1e-3]})
+        samples = errors_of(of_network, len(members), n_steps, renewable=plants)
         yield FakeOperator(network, samples, matrix, **changes)
 
 
@@ -284,9 +311,9 @@ def clear(
     return Cleared(result, roster, book, operators)
 
 
-def no_uncertainty(roster: Roster) -> SecondStage:
-    zero = np.zeros((roster.n_steps, roster.n_networks))
-    return SecondStage(zero, zero, zero, zero)
+def no_uncertainty(roster: Roster, policy: RecoursePolicy) -> SecondStage:
+    zero = np.zeros((roster.n_steps, policy.n_pools))
+    return SecondStage(zero, zero, zero, zero, zero)
 
 
 def no_losses(roster: Roster) -> LossModel:
@@ -314,10 +341,11 @@ def make_first_stage(
     stage.parameters.assign(
         book=book,
         tariff=tariff,
-        second=second or no_uncertainty(roster),
+        second=second or no_uncertainty(roster, stage.policy),
         losses=losses or no_losses(roster),
         roster=roster,
         groups=groups,
+        policy=stage.policy,
         q_damping=q_damping,
     )
     return stage, roster, book
@@ -326,7 +354,10 @@ def make_first_stage(
 def voltage_row(
     roster: Roster, book: BidBook, r: Sequence[float], *, network=0, step=0, **changes
 ) -> ChanceRow:
-    """The upper limit of the voltage 1 + r p of a network's members, without errors."""
+    """The upper limit of the voltage 1 + r p of a network's members, without errors.
+
+    It knows one signal, the total error, unless changed.
+    """
     d_p = np.asarray(r, dtype=float)
     members = roster.members(network)
     fixed = fixed_injection(book, roster)[step, members]
@@ -338,10 +369,10 @@ def voltage_row(
         d_q=np.zeros_like(d_p),
         room=float(UPPER - 1.0 - d_p @ fixed),
         kappa=0.0,
-        beta=0.0,
+        beta=np.zeros(1),
         remainder=0.0,
-        mean_omega=0.0,
-        std_omega=0.0,
-        gain=0.0,
+        mean_signal=np.zeros(1),
+        root=np.zeros((1, 1)),
+        gain=np.zeros(1),
     )
     return replace(row, **changes)

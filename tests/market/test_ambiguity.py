@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from market.ambiguity import (
     common_safety_factor,
+    enough_samples,
     joint_margin,
     sample_cvar,
     worst_case_expectation,
@@ -309,6 +310,63 @@ def test_doubling_a_sample_doubles_its_weight(z, radius, risk_level, slack_ratio
         np.testing.assert_allclose(function(z, doubled), function(repeated, equal), atol=1e-9)
 
 
+@common
+@given(
+    z=samples,
+    weights=probabilities,
+    ball=st.tuples(radii, risk_levels),
+    slack_ratio=slack_ratios,
+    added=st.tuples(
+        st.integers(0, N_SAMPLES - 1),
+        arrays(float, (1, N_ROWS), elements=st.floats(-1e3, 1e3)),
+    ),
+)
+def test_halves_count_as_the_whole_and_weightless_samples_not_at_all(
+    z, weights, ball, slack_ratio, added
+):
+    (radius, risk_level), (index, worthless) = ball, added
+    halves = weights.copy()
+    halves[index] *= 0.5
+    split = np.concatenate([z, z[[index]]]), np.append(halves, halves[index])
+    padded = np.concatenate([worthless, z]), np.append(0.0, weights)
+    for function in (
+        lambda *at: joint_probability(*at, radius, slack_ratio, 1.0),
+        lambda z, w: worst_case_expectation(z[:, 0], w, radius, 2.0),
+        lambda *at: worst_case_quantiles(*at, risk_level, radius),
+        lambda *at: sample_cvar(*at, risk_level),
+        lambda *at: common_safety_factor(*at, risk_level, radius, slack_ratio),
+    ):
+        for changed in (split, padded):
+            np.testing.assert_allclose(function(*changed), function(z, weights), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weights", "risk_level", "enough"),
+    [
+        (np.full(20, 0.05), 0.05, True),  # as many as 1 / risk_level, whatever the rounding
+        (np.full(60, 1 / 60), 1 / 60, True),
+        (np.full(19, 1 / 19), 0.05, False),
+        (np.array([0.3, *np.full(70, 0.01)]), 0.05, False),  # many, but one of them dominates
+        (np.array([0.3, *np.full(70, 0.01)]), 0.3, True),
+        (np.array([1.0]), 0.999, False),
+    ],
+)
+def test_samples_are_enough_when_none_outweighs_the_risk_level(weights, risk_level, enough):
+    assert enough_samples(weights, risk_level) is enough
+
+
+@common
+@given(samples, probabilities, radii, risk_levels)
+def test_too_few_samples_put_the_factor_at_the_heaviest_sample_or_beyond(
+    z, weights, radius, risk_level
+):
+    if enough_samples(weights, risk_level):
+        return
+    heaviest = weights > risk_level + 1e-12
+    quantiles = worst_case_quantiles(z, weights, risk_level, radius)
+    assert (quantiles >= z[heaviest].max(axis=0) + radius - 1e-9).all()
+
+
 # --- common safety factor ---------------------------------------------------------------------
 
 
@@ -366,6 +424,7 @@ def test_distant_rows_need_no_factor():
         ({"radius": np.nan}, "radius"),
         ({"risk_level": 0.0}, "risk_level"),
         ({"risk_level": 1.0}, "risk_level"),
+        ({"risk_level": np.nan}, "risk_level"),
         ({"z": np.array([[0.0], [1.0], [np.nan]])}, "NaN"),
         ({"slack_ratio": np.array([np.nan])}, "slack_ratio"),
     ],
@@ -380,6 +439,20 @@ def test_invalid_arguments_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         common_safety_factor(**(arguments | change))
+
+
+@pytest.mark.parametrize(
+    ("weights", "risk_level", "message"),
+    [
+        (np.full(4, 0.25), 1.0, "risk_level"),
+        (np.full(4, 0.25), np.nan, "risk_level"),
+        (np.full(4, 0.3), 0.1, "sum to one"),
+        (np.zeros(0), 0.1, "sum to one"),
+    ],
+)
+def test_enough_samples_of_what_is_no_distribution(weights, risk_level, message):
+    with pytest.raises(ValueError, match=message):
+        enough_samples(weights, risk_level)
 
 
 def test_negative_lipschitz_constant_is_refused():

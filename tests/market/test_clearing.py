@@ -173,8 +173,9 @@ def test_recourse_shrinks_the_gaussian_margin_by_its_share():
     market = settings(method="gaussian")
     c = clear(peers, market, R={"A": [[1e-3, 5e-4]]}, errors=ONE_SIGMA)
     reserve = norm.ppf(0.975) * 8.0
-    assert c.result.second.reserve_kw[0, 0] == pytest.approx(reserve)
-    assert c.alpha[0, 0] == pytest.approx(4.0 / reserve, abs=1e-5)
+    assert c.result.second.reserve_up_kw[0, 0] == pytest.approx(reserve)
+    assert c.result.second.reserve_down_kw[0, 0] == pytest.approx(reserve)
+    assert c.alpha[0, 0, 0] == pytest.approx(4.0 / reserve, abs=1e-5)
     margin = norm.ppf(0.95) * (1e-3 - 5e-4 * 4.0 / reserve) * 8.0
     assert c.renewable[0, 0] == pytest.approx((0.05 - margin) / 1e-3, abs=1e-3)
 
@@ -361,7 +362,7 @@ def test_a_failing_solver_leaves_every_peer_with_its_supplier(monkeypatch, attem
     monkeypatch.setattr(solve, "_attempt", attempt)
     peers = {**SUN, "home": Peer(load=4.0, battery=battery())}
     c = clear(peers, R={"A": [[1e-3, 5e-4]]}, errors=ONE_SIGMA)
-    expected = supplier_only(c.book, c.roster)
+    expected = supplier_only(c.book, c.roster, 1)
     assert c.result.fallback == "supplier_only"
     np.testing.assert_array_equal(c.p_kw, expected.p_kw)
     np.testing.assert_array_equal(c.p_kw, [[90.0, -4.0]])

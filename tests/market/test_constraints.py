@@ -5,6 +5,7 @@ import pytest
 
 from market import constraints as con
 from market.parameters import Parameters, SecondStage
+from market.recourse import RecoursePolicy
 from market.variables import Variables
 from tests.market.builders import (
     Peer,
@@ -41,27 +42,31 @@ PEERS = {
     ),
 }
 HOURS = 0.5
+OWN_ERRORS = RecoursePolicy(1, np.array([0, 1]))
 
 
 class Unsolved:
     """Variables and parameters of the peers above; every variable starts at zero."""
 
-    def __init__(self, peers=PEERS):
+    def __init__(self, policy, peers=PEERS):
+        self.policy = policy
         self.roster = make_roster(peers, 2, HOURS)
         self.groups = np.array(self.roster.network_of)
         tariff = make_tariff(2, buy=0.3, sell=0.04)
         self.book = make_book(peers, tariff, self.roster)
-        zero = np.zeros((2, 2))
-        reserve = np.array([[4.0, 10.0], [6.0, 12.0]])
-        self.v = Variables.create(self.roster, 2)
-        self.p = Parameters.create(self.roster, 2)
+        zero = np.zeros((2, policy.n_pools))
+        up = np.array([[4.0, 10.0], [6.0, 12.0]])[:, : policy.n_pools]
+        down = up if policy.n_signals == 1 else 2 * up
+        self.v = Variables.create(self.roster, 2, policy)
+        self.p = Parameters.create(self.roster, 2, policy)
         self.p.assign(
             book=self.book,
             tariff=tariff,
-            second=SecondStage(zero, zero, zero, reserve),
+            second=SecondStage(zero, zero, zero, reserve_up_kw=up, reserve_down_kw=down),
             losses=no_losses(self.roster),
             roster=self.roster,
             groups=self.groups,
+            policy=policy,
             q_damping=np.zeros(len(self.roster.reactive)),
         )
         for name in vars(self.v):
@@ -85,7 +90,14 @@ def broken(constraints):
 
 @pytest.fixture
 def u():
-    return Unsolved()
+    """Each network answers its own errors with one share a device."""
+    return Unsolved(OWN_ERRORS)
+
+
+@pytest.fixture
+def split():
+    """Each network answers surplus and shortage with a share each."""
+    return Unsolved(RecoursePolicy(2, np.array([0, 1])))
 
 
 def test_injections_of_the_active_peers(u):
@@ -128,7 +140,7 @@ def test_trades_stay_within_what_peers_import_and_export(u):
 def test_absent_peers_neither_buy_nor_sell():
     sun = Peer(load=[2.0, 3.0], pv=[5.0, 2.0], takes_part=False)
     home = Peer(load=4.0, takes_part=False)
-    u = Unsolved({**PEERS, "sun": sun, "home": home})
+    u = Unsolved(OWN_ERRORS, {**PEERS, "sun": sun, "home": home})
     u.set(renewable=[[5], [2]], exports=[[3, 0, 0, 0], [0, 0, 0, 0]])
 
     def check(**values):
@@ -189,11 +201,12 @@ def test_storage_carries_energy_over_with_losses(u):
 def test_batteries_keep_power_and_energy_for_recourse(u):
     # A quarter of network A's 4 and 6 kW: 1 and 1.5 kW.
     u.set(alpha=[[0.25, 0], [0.25, 0]])
-    recourse = con.recourse_power(u.v, u.p, u.roster)
-    np.testing.assert_allclose(recourse.value, [[1, 0], [1.5, 0]])
+    up, down = con.recourse_power(u.v, u.p, u.roster, u.policy)
+    for recourse in (up, down):
+        np.testing.assert_allclose(recourse.value, [[1, 0], [1.5, 0]])
 
     def check(**values):
-        return broken(con.storage_range(u.set(**values).v, u.p, u.roster, recourse[:, :1]))
+        return broken(con.storage_range(u.set(**values).v, u.p, u.roster, up[:, :1], down[:, :1]))
 
     least, most = 1.5 * HOURS / 0.8, 10 - 1.5 * HOURS * 0.9
     assert not check(discharge=[[3], [2.5]], energy=[[5], [least]])
@@ -205,22 +218,58 @@ def test_batteries_keep_power_and_energy_for_recourse(u):
     assert check(discharge=[[-0.1], [0]], charge=[[0], [0]]) == {"discharge_min"}
 
 
+def test_batteries_keep_room_upwards_for_a_shortage_and_downwards_for_a_surplus(split):
+    # Half of a surplus of 8 and 12 kW, a quarter of a shortage of 4 and 6 kW.
+    u = split.set(alpha=[[0.5, 0, 0.25, 0], [0.5, 0, 0.25, 0]])
+    up, down = con.recourse_power(u.v, u.p, u.roster, u.policy)
+    np.testing.assert_allclose(up.value, [[1, 0], [1.5, 0]])
+    np.testing.assert_allclose(down.value, [[4, 0], [6, 0]])
+    u.set(alpha=[[0.25, 0, 0.25, 0], [0.25, 0, 0.25, 0]])  # 2 and 3 kW downwards
+
+    def check(**values):
+        return broken(con.storage_range(u.set(**values).v, u.p, u.roster, up[:, :1], down[:, :1]))
+
+    least, most = 1.5 * HOURS / 0.8, 10 - 3.0 * HOURS * 0.9
+    assert not check(discharge=[[3], [2.5]], energy=[[5], [least]])
+    assert not check(discharge=[[3], [2.5]], energy=[[5], [most]])
+    assert check(energy=[[5], [least - 0.01]]) == {"energy_min"}
+    assert check(energy=[[5], [most + 0.01]]) == {"energy_max"}
+    assert check(energy=[[5], [5]], discharge=[[3.01], [0]]) == {"discharge_max"}
+    assert not check(discharge=[[0], [0]], charge=[[2], [1]])
+    assert check(charge=[[0], [1.01]]) == {"charge_max"}
+
+
 def test_units_keep_room_for_recourse_both_ways(u):
     # A tenth of network B's 10 and 12 kW: 1 and 1.2 kW.
     u.set(alpha=[[0, 0.1], [0, 0.1]])
-    recourse = con.recourse_power(u.v, u.p, u.roster)[:, 1:]
+    up, down = con.recourse_power(u.v, u.p, u.roster, u.policy)
 
     def check(power):
-        return broken(con.dispatchable_range(u.set(dispatchable=power).v, u.p, recourse))
+        v = u.set(dispatchable=power).v
+        return broken(con.dispatchable_range(v, u.p, up[:, 1:], down[:, 1:]))
 
     assert not check([[7], [1.2]])
     assert check([[7.1], [1.2]]) == {"dispatchable_max"}
     assert check([[7], [1.1]]) == {"dispatchable_min"}
 
 
+def test_a_unit_that_answers_a_surplus_alone_may_run_at_full_power(split):
+    # A tenth of a surplus of 20 and 24 kW.
+    u = split.set(alpha=[[0, 0.1, 0, 0], [0, 0.1, 0, 0]])
+    up, down = con.recourse_power(u.v, u.p, u.roster, u.policy)
+
+    def check(power):
+        v = u.set(dispatchable=power).v
+        return broken(con.dispatchable_range(v, u.p, up[:, 1:], down[:, 1:]))
+
+    assert not check([[8], [2.4]])
+    assert check([[8.1], [2.4]]) == {"dispatchable_max"}
+    assert check([[8], [2.3]]) == {"dispatchable_min"}
+
+
 def test_shares_of_a_network_sum_to_one(u):
     def check(**values):
-        return broken(con.recourse_shares(u.set(**values).v, u.roster))
+        return broken(con.recourse_shares(u.set(**values).v, u.roster, u.policy))
 
     upstream = [[0.7, 0.4], [1, 1]]
     assert not check(alpha=[[0.3, 0.6], [0, 0]], alpha_upstream=upstream)
@@ -231,9 +280,35 @@ def test_shares_of_a_network_sum_to_one(u):
     assert check(alpha=[[-0.1, 0.6], [0, 0]], alpha_upstream=[[1.1, 0.4], [1, 1]]) == {"alpha_min"}
 
 
+def test_shares_sum_to_one_for_each_signal(split):
+    def check(**values):
+        return broken(con.recourse_shares(split.set(**values).v, split.roster, split.policy))
+
+    alpha, upstream = [[0.3, 0.6, 0, 1], [0] * 4], [[0.7, 0.4, 1, 0], [1] * 4]
+    assert not check(alpha=alpha, alpha_upstream=upstream)
+    # The same total over both signals is not enough.
+    assert check(alpha=[[0.2, 0.6, 0.1, 1], [0] * 4]) == {"recourse_shares"}
+
+
+def test_shares_of_a_pool_sum_to_one_over_its_networks():
+    u = Unsolved(RecoursePolicy(1, np.array([0, 0])))
+
+    def check(**values):
+        return broken(con.recourse_shares(u.set(**values).v, u.roster, u.policy))
+
+    assert not check(alpha=[[0.3, 0.6], [0, 1]], alpha_upstream=[[0.1], [0]])
+    assert check(alpha=[[0.3, 0.7], [0, 0.9]]) == {"recourse_shares"}
+
+
+def test_devices_of_a_pool_keep_room_for_its_total_error():
+    u = Unsolved(RecoursePolicy(1, np.array([0, 0]))).set(alpha=[[0.25, 0.5], [0.5, 0]])
+    for recourse in con.recourse_power(u.v, u.p, u.roster, u.policy):
+        np.testing.assert_allclose(recourse.value, [[1, 2], [3, 0]])
+
+
 def test_slopes_of_the_second_stage(u):
     def check(**values):
-        return broken(con.second_stage_slopes(u.set(**values).v, u.p, u.roster))
+        return broken(con.second_stage_slopes(u.set(**values).v, u.p, u.roster, u.policy))
 
     u.set(alpha=[[0.25, 0.5], [0, 0]], alpha_upstream=[[0.75, 0.5], [1, 1]])
     surplus = [[0.25 * -0.05 - 0.75 * 0.04, -0.5 * 0.04], [-0.04, -0.04]]
@@ -242,6 +317,18 @@ def test_slopes_of_the_second_stage(u):
     assert not check(surplus_cost=surplus, shortage_cost=shortage, steepest_cost=steepest)
     assert check(steepest_cost=steepest - 1e-3) == {"steepest_shortage"}
     assert check(surplus_cost=np.zeros((2, 2)), steepest_cost=steepest) == {"surplus_cost"}
+
+
+def test_slopes_of_each_side_have_their_own_shares(split):
+    u = split.set(
+        alpha=[[0.25, 0.5, 0, 0.1], [0, 0, 1, 0]],
+        alpha_upstream=[[0.75, 0.5, 1, 0.9], [1, 1, 0, 1]],
+    )
+    surplus = [[0.25 * -0.05 - 0.75 * 0.04, -0.5 * 0.04], [-0.04, -0.04]]
+    shortage = [[0.3, 0.1 * 0.2 + 0.9 * 0.3], [0.1, 0.3]]
+    u.set(surplus_cost=surplus, shortage_cost=shortage)
+    u.set(steepest_cost=np.maximum(np.abs(surplus), np.abs(shortage)))
+    assert not broken(con.second_stage_slopes(u.v, u.p, u.roster, u.policy))
 
 
 def test_deferred_load_waits_in_the_backlog_under_its_ceiling(u):

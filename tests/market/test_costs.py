@@ -11,6 +11,7 @@ from market.costs import (
     Flows,
     StepPrices,
     imbalance_cost,
+    imbalance_price,
     operational_cost,
 )
 from tests.market.builders import Peer, battery, flexible, make_roster, unit
@@ -38,6 +39,7 @@ NOTHING = Flows(
     reserve_kw=np.zeros(2),
     loss_kw=np.zeros(2),
     deviation_kw=np.zeros(2),
+    pool_of=np.array([0, 1]),
 )
 
 
@@ -64,7 +66,22 @@ def test_each_flow_costs_its_component_in_its_network_and_nothing_else(flows, co
         np.testing.assert_allclose(eur, expected if name == component else [0, 0], atol=1e-12)
 
 
+def deviating(deviation_kw, pool_of):
+    return replace(NOTHING, deviation_kw=np.array(deviation_kw), pool_of=np.array(pool_of))
+
+
 def test_a_shortage_costs_more_than_the_same_surplus_earns():
-    shortage, surplus = imbalance_cost(np.array([-1.0, 1.0]), PRICES, 1.0)
+    shortage, surplus = imbalance_cost(deviating([-1.0, 1.0], [0, 1]), PRICES, 1.0)
     assert shortage == pytest.approx(0.3)
     assert surplus == pytest.approx(-0.05)
+
+
+@pytest.mark.parametrize(
+    ("deviation_kw", "price"), [([-3.0, 1.0], 0.3), ([3.0, -1.0], 0.05), ([-2.0, 2.0], 0.05)]
+)
+def test_deviations_of_a_pool_are_settled_at_the_price_of_their_sum(deviation_kw, price):
+    flows = deviating(deviation_kw, [0, 0])
+    np.testing.assert_array_equal(imbalance_price(flows, PRICES), price)
+    total = sum(deviation_kw)
+    upstream = 0.5 * (0.3 * max(-total, 0.0) - 0.05 * max(total, 0.0))
+    assert imbalance_cost(flows, PRICES, 0.5).sum() == pytest.approx(upstream)

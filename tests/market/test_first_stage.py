@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from market.chance import Moments, RowErrors
 from market.parameters import SecondStage
@@ -23,9 +26,10 @@ from tests.market.builders import (
 )
 
 
-def statistics(surplus=0.0, shortage=0.0, transport=0.0, reserve=0.0):
-    """The same statistics of the total error in the one step and network."""
-    return SecondStage(*(np.array([[kw]]) for kw in (surplus, shortage, transport, reserve)))
+def statistics(surplus=0.0, shortage=0.0, transport=0.0, reserve=0.0, down=None):
+    """Statistics of the total error in the one step and network, alike both ways unless told."""
+    kw = (surplus, shortage, transport, reserve, reserve if down is None else down)
+    return SecondStage(*(np.array([[value]]) for value in kw))
 
 
 # --- supplier and peers -----------------------------------------------------------------------
@@ -180,7 +184,7 @@ def test_duals_follow_the_order_in_which_the_rows_were_given():
     peers = {"a": Peer(pv=100.0), "b": Peer(pv=100.0, network="B")}
     stage, roster, book = make_first_stage(peers, make_tariff())
     loose = voltage_row(roster, book, [1e-4])
-    in_a = voltage_row(roster, book, [1e-3], conic=True, kappa=2.0, std_omega=1.0, remainder=1e-3)
+    in_a = voltage_row(roster, book, [1e-3], conic=True, kappa=2.0, remainder=1e-3)
     in_b = voltage_row(roster, book, [4e-3], network=1)
     decisions = stage.solve([in_a, loose, in_b])
     expected = [FEED_IN / 1e-3, 0.0, FEED_IN / 4e-3]
@@ -248,9 +252,8 @@ KAPPA, STD = 1.6, 8.0
 
 def uncertain_row(roster, book, r, **changes):
     """A row whose error is that of the first member's renewable power alone."""
-    return voltage_row(
-        roster, book, r, conic=True, kappa=KAPPA, beta=r[0], std_omega=STD, **changes
-    )
+    moments = {"beta": np.array([r[0]]), "root": np.array([[STD]])}
+    return voltage_row(roster, book, r, conic=True, kappa=KAPPA, **moments, **changes)
 
 
 def test_the_margin_is_kappa_sigma():
@@ -300,13 +303,37 @@ def test_recourse_stops_where_its_price_meets_what_the_margin_saves():
 
 def test_a_mean_error_shifts_the_row_and_recourse_takes_it_back():
     stage, roster, book = recourse_market()
-    row = voltage_row(roster, book, [1e-3, 5e-4], mean_omega=6.0)
+    row = voltage_row(roster, book, [1e-3, 5e-4], mean_signal=np.array([6.0]))
     decisions = stage.solve([replace(row, room=row.room - 6.0 * 1e-3)])
     used = (0.05 - 6.0 * (1e-3 - 5e-4 * 0.25)) / 1e-3
     assert decisions.values["renewable"][0, 0] == pytest.approx(used, abs=1e-3)
 
 
-def test_the_cone_states_the_deterministic_equivalent_of_the_samples():
+def with_errors(row, errors, kappa):
+    """A row without recourse that keeps kappa sigma of some errors."""
+    m = Moments.of(errors)
+    return replace(
+        row,
+        conic=True,
+        room=float(row.room - m.mean_u[0]),
+        kappa=kappa,
+        beta=m.beta[0],
+        remainder=float(m.remainder[0]),
+        mean_signal=m.mean_signal,
+        root=m.root,
+        gain=np.zeros(len(m.mean_signal)),
+    )
+
+
+def deviation(errors, gain):
+    """Weighted mean and standard deviation of what a recourse leaves of the first row's errors."""
+    scenario = errors.recourse(gain[None, :])[:, 0]
+    mean = errors.weights @ scenario
+    return mean, np.sqrt(errors.weights @ (scenario - mean) ** 2)
+
+
+@pytest.mark.parametrize("shares", ["common", "up_down"])
+def test_the_cone_states_the_deterministic_equivalent_of_the_samples(shares):
     # At the optimum of a problem with correlated errors of every member the posed row holds
     # with equality in terms of the samples themselves.
     rng = np.random.default_rng(5)
@@ -317,23 +344,13 @@ def test_the_cone_states_the_deterministic_equivalent_of_the_samples():
     }
     second = statistics(surplus=3.0, shortage=2.0, transport=0.1, reserve=20.0)
     tariff = make_tariff(buy=0.4, sell=0.05)
-    stage, roster, book = make_first_stage(peers, tariff, second=second)
+    market = settings(recourse_shares=shares)
+    stage, roster, book = make_first_stage(peers, tariff, market=market, second=second)
     d_p, d_q = np.array([1e-3, 8e-4, 4e-4]), np.array([2e-4, 3e-4, 1e-4])
     xi = rng.normal([1.0, -0.5, 0.2], [6.0, 2.0, 3.0], (40, 3))
-    errors = RowErrors(xi @ d_p[:, None], xi.sum(axis=1), rng.dirichlet(np.ones(40)))
-    m = Moments.of(errors)
-    row = voltage_row(roster, book, d_p)
-    row = replace(
-        row,
-        conic=True,
-        d_q=d_q,
-        room=float(row.room - m.mean_u[0]),
-        kappa=2.1,
-        beta=float(m.beta[0]),
-        remainder=float(m.remainder[0]),
-        mean_omega=m.mean_omega,
-        std_omega=m.std_omega,
-    )
+    signals = stage.policy.signals(xi.sum(axis=1))
+    errors = RowErrors(xi @ d_p[:, None], signals, rng.dirichlet(np.ones(40)))
+    row = with_errors(voltage_row(roster, book, d_p, d_q=d_q), errors, 2.1)
     decisions = stage.solve([row])
     v = decisions.values
     p = np.array(
@@ -343,14 +360,124 @@ def test_the_cone_states_the_deterministic_equivalent_of_the_samples():
             v["dispatchable"][0, 0],
         ]
     )
-    gain = d_p[1:] @ v["alpha"][0]
-    scenario = errors.recourse(np.array([gain]))[:, 0]
-    mean = errors.weights @ scenario
-    sigma = np.sqrt(errors.weights @ (scenario - mean) ** 2)
+    alpha = v["alpha"][0].reshape(-1, 2)
+    mean, sigma = deviation(errors, alpha @ d_p[1:])
     value = 1.0 + d_p @ p + d_q[2] * v["reactive"][0, 0] + mean + 2.1 * sigma
-    assert v["alpha"][0].min() > 0.01
+    assert alpha[:, 0].min() > 0.01
     assert decisions.mu[0] > 10.0
     assert value == pytest.approx(1.05, abs=1e-7)
+
+
+def split_market(*, shares="up_down", buy=0.0, surplus=0.0, shortage=0.0, **unit_changes):
+    """A PV plant and a unit that lowers the voltage as much as it raises it."""
+    peers = {
+        "sun": Peer(pv=100.0),
+        "unit": Peer(unit=unit(**unit_changes), recourse=RecourseOffer(0.0, 0.0, 0.0)),
+    }
+    second = statistics(surplus, shortage, reserve=16.0)
+    market = settings(recourse_shares=shares)
+    return make_first_stage(peers, make_tariff(buy=buy), market=market, second=second)
+
+
+@pytest.mark.parametrize(
+    ("shares", "alpha", "sigma", "mean"),
+    [
+        # The unit, at full power, may only go down: with one share it must keep still,
+        # with separate ones it takes back half of the surplus.
+        ("common", [0.0], 6e-3, 0.0),
+        ("up_down", [0.5, 0.0], 4.5e-3, -1.5e-3),
+    ],
+)
+def test_a_unit_at_full_power_answers_a_surplus_only_with_a_share_of_its_own(
+    shares, alpha, sigma, mean
+):
+    # It runs at full power, 8 kW, since it is paid for: half of the surplus' 16 kW quantile.
+    stage, roster, book = split_market(shares=shares, p_max=8.0, cost=-10.0)
+    signals = stage.policy.signals(np.array([6.0, -6.0]))  # the voltage follows by 0.001 p.u./kW
+    errors = RowErrors(np.array([[6e-3], [-6e-3]]), signals, np.full(2, 0.5))
+    row = with_errors(voltage_row(roster, book, [1e-3, 1e-3]), errors, KAPPA)
+    decisions = stage.solve([row])
+    np.testing.assert_allclose(decisions.values["alpha"][0], alpha, atol=1e-4)
+    np.testing.assert_allclose(
+        decisions.values["alpha_upstream"][0], 1 - np.array(alpha), atol=1e-4
+    )
+    assert decisions.values["dispatchable"][0, 0] == pytest.approx(8.0, abs=1e-4)
+    used = (0.05 - mean - KAPPA * sigma) / 1e-3 - 8.0
+    assert decisions.values["renewable"][0, 0] == pytest.approx(used, abs=1e-2)
+    objective = -10.0 * 8.0 - FEED_IN * (used + 8.0)
+    assert decisions.objective == pytest.approx(objective, abs=1e-3)
+
+
+def test_a_unit_at_rest_answers_a_shortage_alone():
+    # It is too dear to run; being ready upwards saves the imbalance price at 8 of 16 kW.
+    stage, _, _ = split_market(p_max=8.0, cost=5.0, buy=0.3, surplus=2.0, shortage=2.0)
+    decisions = stage.solve([])
+    assert decisions.values["dispatchable"][0, 0] == pytest.approx(0.0, abs=1e-5)
+    np.testing.assert_allclose(decisions.values["alpha"][0, 1], 0.5, atol=1e-5)
+    assert decisions.values["alpha"][0, 0] == pytest.approx(0.0, abs=1e-5)
+    assert decisions.objective == pytest.approx(-10.0 + 0.5 * 2.0 * 0.3, abs=1e-5)
+
+
+def test_separate_shares_are_paid_for_their_own_direction():
+    # Nothing of a surplus is answered, since it earns more upstream; a shortage fully.
+    offer = RecourseOffer(up_eur_per_kwh=0.1, down_eur_per_kwh=0.0, capacity_eur_per_kw_h=0.02)
+    peers = {"cell": Peer(battery=battery(), recourse=offer)}
+    second = statistics(surplus=1.0, shortage=2.0, transport=0.5, reserve=3.0, down=5.0)
+    market = settings(recourse_shares="up_down")
+    tariff = make_tariff(buy=0.4, sell=0.05)
+    stage, _, _ = make_first_stage(peers, tariff, market=market, second=second)
+    decisions = stage.solve([])
+    np.testing.assert_allclose(decisions.values["alpha"][0], [0.0, 1.0], atol=1e-5)
+    expected = -1.0 * 0.05 + 2.0 * 0.1 + 0.5 * 0.1 + 0.02 * 3.0 / 2
+    assert decisions.objective == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(0, 10**6))
+@hypothesis_settings(max_examples=15)
+def test_separate_shares_are_never_dearer_at_the_same_safety_factor(seed):
+    """Equal shares both ways are the common share: same rows, no more room, no more pay."""
+    rng = np.random.default_rng(seed)
+    peers = {
+        "sun": Peer(pv=90.0, load=3.0),
+        "cell": Peer(battery=battery(), recourse=RecourseOffer(*rng.uniform(-0.1, 0.3, 2), 0.002)),
+        "unit": Peer(
+            unit=unit(rng.uniform(2, 20), rng.uniform(0, 0.3)),
+            recourse=RecourseOffer(*rng.uniform(-0.1, 0.3, 2), rng.uniform(0, 0.05)),
+        ),
+    }
+    tariff = make_tariff(buy=rng.uniform(0.1, 0.5), sell=rng.uniform(-0.1, 0.1))
+    r = rng.uniform(3e-4, 2e-3, (2, 3)) * [[1], [-1]]  # an upper and a lower limit
+    xi = rng.normal(rng.normal(0, 3, 3), rng.uniform(1, 6, 3), (30, 3))
+    omega, weights = xi.sum(axis=1), rng.dirichlet(np.ones(30))
+    mean, kappa = float(weights @ omega), rng.uniform(0, 3)
+    margin = 2.0 * float(np.sqrt(weights @ (omega - mean) ** 2))
+    objective = {}
+    for shares in ("common", "up_down"):
+        up, down = (
+            (margin + abs(mean),) * 2
+            if shares == "common"
+            else (max(margin - mean, 0.0), max(margin + mean, 0.0))
+        )
+        second = statistics(
+            float(weights @ np.maximum(omega, 0)),
+            float(weights @ np.maximum(-omega, 0)),
+            transport=0.1,
+            reserve=up,
+            down=down,
+        )
+        market = settings(recourse_shares=shares)
+        stage, roster, book = make_first_stage(peers, tariff, market=market, second=second)
+        signals = stage.policy.signals(omega)
+        rows = [
+            with_errors(
+                voltage_row(roster, book, d_p),
+                RowErrors(xi @ d_p[:, None], signals, weights),
+                kappa,
+            )
+            for d_p in r
+        ]
+        objective[shares] = stage.solve(rows).objective
+    assert objective["up_down"] <= objective["common"] + 1e-5 * (1 + abs(objective["common"]))
 
 
 @pytest.mark.parametrize("conic", [True, False])

@@ -9,6 +9,7 @@ from market.bids import RecourseOffer
 from market.costs import COMPONENTS, DeviceCosts, Flows, StepPrices, operational_cost
 from market.first_stage import FirstStage
 from market.parameters import LossModel, SecondStage
+from market.recourse import RecoursePolicy
 from tests.market.builders import (
     Peer,
     battery,
@@ -72,9 +73,18 @@ class Point:
     """A random feasible solution, by peer, and the problem with its variables set to it."""
 
     rng: np.random.Generator
+    shares: str = "common"
+    pool: str = "network"
 
     def __post_init__(self):
         rng = self.rng
+        self.market = settings(
+            network_fee_within_eur_per_kwh=FEE_WITHIN,
+            network_fee_across_eur_per_kwh=FEE_ACROSS,
+            violation_price_eur_per_pu_h=VIOLATION_PRICE,
+            recourse_shares=self.shares,
+            recourse_pool=self.pool,
+        )
         self.peers = random_peers(rng)
         self.roster = r = make_roster(self.peers, N_STEPS, HOURS)
         self.tariff = make_tariff(
@@ -87,7 +97,10 @@ class Point:
         )
         self.book = make_book(self.peers, self.tariff, r)
         shape, per_peer = (N_STEPS, r.n_networks), (N_STEPS, r.n_peers)
-        self.second = SecondStage(*(rng.uniform(0, 4, shape) for _ in range(4)))
+        self.policy = RecoursePolicy.of(self.market, r.n_networks)
+        pools = (N_STEPS, self.policy.n_pools)
+        *kw, up, down = (rng.uniform(0, 4, pools) for _ in range(5))
+        self.second = SecondStage(*kw, up, up if self.shares == "common" else down)
         self.losses = LossModel(
             rng.uniform(0, 2, shape),
             rng.normal(0, 0.05, per_peer),
@@ -129,8 +142,9 @@ class Point:
         self.sold *= total / np.maximum(self.sold.sum(axis=1, keepdims=True), 1e-12)
         self.bought = wanted * total / np.maximum(wanted.sum(axis=1, keepdims=True), 1e-12)
         self.sent = self.by_network(self.sold - self.bought)
-        self.alpha = rng.uniform(0, 0.5, (N_STEPS, 2))  # one device in each network
-        self.upstream = 1 - self.alpha
+        # One device in each network: its share of a surplus, and of a shortage.
+        self.alpha = rng.uniform(0, 0.5, (N_STEPS, self.policy.n_signals, 2))
+        self.upstream = 1 - self.by_pool(self.alpha)
         self.violation = rng.uniform(0, 1, (N_STEPS, 2))
 
     def by_network(self, per_peer):
@@ -138,21 +152,27 @@ class Point:
         np.add.at(out.T, self.roster.network_of, per_peer.T)
         return out
 
+    def by_pool(self, per_device):
+        """Sum over the devices, one in each network, of each pool."""
+        return per_device.sum(axis=-1, keepdims=True) if self.pool == "all" else per_device
+
     @property
     def slopes(self):
-        """Second-stage cost per kWh of surplus and of shortage."""
-        down = self.alpha * [-0.03, 0.05] - self.tariff.imbalance_sell[:, None] * self.upstream
-        up = self.alpha * [0.2, 0.15] + self.tariff.imbalance_buy[:, None] * self.upstream
+        """Second-stage cost per kWh of surplus and of shortage, (N_STEPS, n_pools) each."""
+        sell, buy = self.tariff.imbalance_sell[:, None], self.tariff.imbalance_buy[:, None]
+        down = self.by_pool(self.alpha[:, 0] * [-0.03, 0.05]) - sell * self.upstream[:, 0]
+        up = self.by_pool(self.alpha[:, -1] * [0.2, 0.15]) + buy * self.upstream[:, -1]
         return down, up
+
+    @property
+    def ready(self):
+        """Power kept ready, the mean of both directions, (N_STEPS, n_devices)."""
+        down = self.second.reserve_down_kw * self.alpha[:, 0]
+        return (down + self.second.reserve_up_kw * self.alpha[:, -1]) / 2
 
     def posed(self):
         """The compiled problem at this point."""
-        market = settings(
-            network_fee_within_eur_per_kwh=FEE_WITHIN,
-            network_fee_across_eur_per_kwh=FEE_ACROSS,
-            violation_price_eur_per_pu_h=VIOLATION_PRICE,
-        )
-        stage = FirstStage(self.roster, self.groups, market, self.damping)
+        stage = FirstStage(self.roster, self.groups, self.market, self.damping)
         stage.parameters.assign(
             book=self.book,
             tariff=self.tariff,
@@ -160,6 +180,7 @@ class Point:
             losses=self.losses,
             roster=self.roster,
             groups=self.groups,
+            policy=self.policy,
             q_damping=self.damping,
         )
         down, up = self.slopes
@@ -169,7 +190,8 @@ class Point:
             "sold": self.by_network(self.sold),
             "exchange_out": np.maximum(self.sent, 0),
             "exchange_in": np.maximum(-self.sent, 0),
-            "alpha_upstream": self.upstream,
+            "alpha": self.alpha.reshape(N_STEPS, -1),
+            "alpha_upstream": self.upstream.reshape(N_STEPS, -1),
             "surplus_cost": down,
             "shortage_cost": up,
             "steepest_cost": np.maximum(np.abs(down), np.abs(up)),
@@ -205,9 +227,10 @@ class Point:
                 discharge_kw=self.discharge[t],
                 curtailed_kw=self.curtailed[t],
                 backlog_kwh=self.backlog[t],
-                reserve_kw=self.second.reserve_kw[t] * self.alpha[t],
+                reserve_kw=self.ready[t],
                 loss_kw=loss_kw[t],
                 deviation_kw=np.zeros(2),
+                pool_of=self.policy.pool_of,
             )
             prices = StepPrices(
                 retail=self.tariff.retail[t],
@@ -250,9 +273,11 @@ class Point:
         }
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_objective_is_the_operational_cost_and_the_terms_that_are_none(seed):
-    point = Point(np.random.default_rng(seed))
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shares", ["common", "up_down"])
+@pytest.mark.parametrize("pool", ["network", "all"])
+def test_the_objective_is_the_operational_cost_and_the_terms_that_are_none(seed, shares, pool):
+    point = Point(np.random.default_rng(seed), shares, pool)
     problem = point.posed().problem
     broken = {c.label for c in problem.constraints if np.max(c.violation(), initial=0.0) > 1e-9}
     # Room for the recourse is no matter of cost; all else is feasible.

@@ -1,6 +1,7 @@
 """Safety factors: closed forms, a convex programme in the error space, and their order."""
 
 from itertools import pairwise
+from typing import get_args
 
 import cvxpy as cp
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.linalg import sqrtm
 
-from market.ambiguity import common_safety_factor
+from configs.schema import MethodName
+from market.ambiguity import common_safety_factor, joint_margin, worst_case_probability
 from market.safety_factors import METHODS, make_safety_factor
 
 
@@ -61,6 +63,22 @@ def test_moment_is_attained_by_a_two_point_distribution():
 
 def test_empirical_is_the_sample_quantile(z):
     np.testing.assert_array_equal(factor("empirical", z, radius=0.3), np.sort(z, axis=0)[-6])
+
+
+def test_robust_is_the_largest_sample_that_has_any_weight(z):
+    np.testing.assert_array_equal(factor("robust", z, radius=0.3), z.max(axis=0))
+    weights = np.array([0.0, 0.4, 0.6])
+    kappa = factor("robust", np.array([[9.0, 1.0], [2.0, 0.5], [1.0, 3.0]]), weights)
+    np.testing.assert_array_equal(kappa, [2.0, 3.0])
+
+
+def test_hypercube_by_hand():
+    # The largest absolute values are 4, 3, 1, 1: of tail mass 0.5, 4 and 3 are to be pushed to
+    # the side s. 0.25 (s - 4) + 0.25 (s - 3) = radius where s >= 4, else 0.25 (s - 3) = radius.
+    z = np.array([[-4.0, 1.0], [0.5, 3.0], [1.0, 0.0], [0.0, -1.0]])
+    for radius, side in ((0.0, 1.0), (1e-9, 3.0), (0.125, 3.5), (0.75, 5.0)):
+        kappa = factor("hypercube", z, risk_level=0.5, radius=radius)
+        np.testing.assert_allclose(kappa, [side, side], atol=1e-8)
 
 
 # --- the CVaR method, written out in the error space ------------------------------------------
@@ -124,8 +142,96 @@ def test_methods_are_ordered_from_optimistic_to_conservative(values, radius, ris
     ]
     for smaller, larger in pairwise(chain):
         assert (smaller <= larger + 1e-9).all()
-    # Where all rows follow the factor, the joint constraint implies each individual one.
-    assert (kappa["wasserstein"] <= kappa["wasserstein_joint"] + 1e-9).all()
+    # Where all rows follow the factor, the joint constraint implies each individual one, and the
+    # box implies the joint constraint.
+    for smaller, larger in pairwise(["wasserstein", "wasserstein_joint", "hypercube"]):
+        assert (kappa[smaller] <= kappa[larger] + 1e-9).all()
+    assert (kappa["empirical"] <= kappa["robust"]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples, radii, risk_levels, st.lists(st.floats(0.0, 9.0), min_size=3, max_size=3))
+def test_whatever_fits_the_box_keeps_the_joint_constraint(values, radius, risk_level, extra):
+    weights = np.full(N_SAMPLES, 1.0 / N_SAMPLES)
+    z = standardise(values, weights)
+    kappa = factor("hypercube", z, risk_level=risk_level, radius=radius)
+    # Rows on both sides of the quantities, some of them beyond the margin.
+    both_sides = joint_margin(np.hstack([z, -z]), np.hstack([kappa, kappa]))
+    assert worst_case_probability(both_sides, weights, radius) <= risk_level + 1e-9
+    if radius > 0.0:  # and no smaller box would do
+        smaller = worst_case_probability(both_sides - 1e-6, weights, radius)
+        assert smaller > risk_level - 1e-9
+    margin = joint_margin(z, kappa + np.array(extra))
+    assert worst_case_probability(margin, weights, radius) <= risk_level + 1e-9
+    smallest = factor("wasserstein_joint", z, risk_level=risk_level, radius=radius)
+    assert (smallest <= kappa + 1e-9).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples, risk_levels)
+def test_no_sample_violates_the_robust_factors(values, risk_level):
+    weights = np.full(N_SAMPLES, 1.0 / N_SAMPLES)
+    z = standardise(values, weights)
+    kappa = factor("robust", z, risk_level=risk_level)
+    assert worst_case_probability(joint_margin(z, kappa), weights, 0.0) == 0.0
+    # With fewer samples than 1 / risk_level no sample may violate: nothing is left to choose.
+    np.testing.assert_array_equal(factor("empirical", z, risk_level=0.9 / N_SAMPLES), kappa)
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples, st.floats(0.01, 0.6))
+def test_a_vanishing_radius_tends_to_the_sample_quantile(values, risk_level):
+    """For individual rows and jointly; at jumps of the quantile to the value before the jump."""
+    mass = risk_level * N_SAMPLES
+    if abs(mass - round(mass)) < 1e-3:
+        risk_level += 0.5 / N_SAMPLES
+    # The sample at the quantile gives at least 0.001 of a sample's weight to the tail.
+    bound = 1e-7 / (1e-3 / N_SAMPLES)
+    z = standardise(values, np.full(N_SAMPLES, 1.0 / N_SAMPLES))
+    for method, limit in (
+        ("wasserstein", factor("empirical", z, risk_level=risk_level)),
+        ("wasserstein_joint", factor("empirical", z.max(axis=1)[:, None], risk_level=risk_level)),
+        ("hypercube", factor("empirical", abs(z).max(axis=1)[:, None], risk_level=risk_level)),
+    ):
+        kappa = factor(method, z, risk_level=risk_level, radius=1e-7)
+        assert (kappa >= limit - 1e-12).all()
+        assert (kappa <= limit + bound).all()
+    # CVaR keeps its distance, the mean beyond the quantile.
+    cvar = factor("wasserstein_cvar", z, risk_level=risk_level, radius=1e-7)
+    zero = factor("wasserstein_cvar", z, risk_level=risk_level)
+    np.testing.assert_allclose(cvar, zero + 1e-7 / risk_level)
+
+
+weighted = (
+    arrays(float, N_SAMPLES, elements=st.integers(0, 4).map(float))
+    .filter(lambda counts: (counts > 0.0).sum() > 1)
+    .map(lambda counts: counts / counts.sum())
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@settings(max_examples=60, deadline=None)
+@given(
+    z=arrays(float, (N_SAMPLES, N_ROWS), elements=st.floats(-4.0, 4.0, width=32)),
+    weights=weighted,
+    ball=st.tuples(risk_levels, radii),
+    added=st.tuples(
+        st.integers(0, N_SAMPLES - 1),
+        arrays(float, (2, N_ROWS), elements=st.floats(-1e3, 1e3)),
+    ),
+)
+def test_weights_count_and_not_rows(name, z, weights, ball, added):
+    method, slack_ratio = make_safety_factor(name, *ball), np.array([0.0, 0.5, 6.0])
+    index, worthless = added
+    halves = weights.copy()
+    halves[index] *= 0.5
+    split = np.vstack([z, z[index]]), np.append(halves, halves[index])
+    padded = np.vstack([worthless[:1], z, worthless[1:]]), np.concatenate([[0.0], weights, [0.0]])
+    expected = method.factors(z, weights, slack_ratio)
+    both = method.two_sided(z[:, 0], weights)
+    for other, mass in (split, padded):
+        np.testing.assert_allclose(method.factors(other, mass, slack_ratio), expected, atol=1e-9)
+        assert method.two_sided(other[:, 0], mass) == pytest.approx(both, abs=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
@@ -167,7 +273,8 @@ def test_only_the_joint_method_looks_at_the_slack(z):
     for name in METHODS:
         with_slack = factor(name, z, radius=1e-3, slack_ratio=slack_ratio)
         changed = not np.array_equal(with_slack, factor(name, z, radius=1e-3))
-        assert changed == (name == "wasserstein_joint")
+        exact = METHODS[name](0.05, 1e-3).exact_joint
+        assert changed == exact == (name == "wasserstein_joint")
 
 
 def test_the_joint_method_gives_one_factor_to_all_rows(z):
@@ -197,16 +304,8 @@ def test_two_sided_of_a_gaussian_is_the_familiar_1_96(z):
 # --- registry ---------------------------------------------------------------------------------
 
 
-def test_registry_holds_the_documented_methods():
-    assert set(METHODS) == {
-        "deterministic",
-        "gaussian",
-        "moment",
-        "empirical",
-        "wasserstein_cvar",
-        "wasserstein",
-        "wasserstein_joint",
-    }
+def test_registry_holds_the_methods_that_the_configuration_knows():
+    assert tuple(METHODS) == get_args(MethodName)
     for name, method in METHODS.items():
         assert make_safety_factor(name, 0.05, 0.01) == method(0.05, 0.01)
 
@@ -216,7 +315,20 @@ def test_unknown_names_are_answered_with_the_known_ones():
         make_safety_factor("magic", 0.05, 0.0)
 
 
-@pytest.mark.parametrize(("risk_level", "radius"), [(0.0, 0.1), (1.0, 0.1), (0.05, -1.0)])
-def test_parameters_out_of_range_are_refused(risk_level, radius):
-    with pytest.raises(ValueError, match=r"risk_level|radius"):
-        make_safety_factor("gaussian", risk_level, radius)
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("risk_level", "radius", "message"),
+    [
+        (0.0, 0.1, r"risk_level must lie in \(0, 1\), got 0.0"),
+        (1.0, 0.1, r"risk_level must lie in \(0, 1\), got 1.0"),
+        (-0.1, 0.1, "risk_level .* got -0.1"),
+        (np.nan, 0.1, "risk_level .* got nan"),
+        (0.05, -1.0, "radius must be nonnegative and finite, got -1.0"),
+        (0.05, np.nan, "radius .* got nan"),
+        (0.05, np.inf, "radius .* got inf"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name, risk_level, radius, message):
+    for create in (METHODS[name], lambda *at: make_safety_factor(name, *at)):
+        with pytest.raises(ValueError, match=message):
+            create(risk_level, radius)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.recourse import RecoursePolicy
 from market.schedule import fixed_injection, from_decisions, supplier_only
 from market.variables import Variables
 from tests.market.builders import (
@@ -37,18 +38,22 @@ ROSTER = make_roster(PEERS, N_STEPS)
 BOOK = make_book(PEERS, make_tariff(N_STEPS), ROSTER)
 # The absent peer bids like the others of its network; the battery's owner has a group of its own.
 GROUPS = np.array([0, 0, 0, 1, 2, 2])
+POLICY = RecoursePolicy(2, np.array([0, 1]))
+VARIABLES = Variables.create(ROSTER, 3, POLICY)
 COORDINATION = ("none", "within_network", "across_networks")
 
 
 def random_values(seed, spread):
     """Values of every variable, in and out of bounds."""
     rng = np.random.default_rng(seed)
-    shapes = {name: variable.shape for name, variable in vars(Variables.create(ROSTER, 3)).items()}
+    shapes = {name: variable.shape for name, variable in vars(VARIABLES).items()}
     return {name: spread * rng.normal(0.5, 1.0, shape) for name, shape in shapes.items()}
 
 
 def schedule_of(values, coordination="across_networks"):
-    return from_decisions(values, BOOK, ROSTER, GROUPS, coordination)
+    return from_decisions(
+        values, BOOK, ROSTER, GROUPS, coordination=coordination, n_signals=POLICY.n_signals
+    )
 
 
 random_schedules = st.tuples(
@@ -108,7 +113,6 @@ def test_devices_stay_within_their_bounds(drawn):
     within(s.backlog, 0, 4)
     within(s.reactive, -2, 2)
     within(s.alpha, 0, 1)
-    within(s.alpha_upstream, 0, 1)
     within(s.violation, 0, np.inf)
 
 
@@ -157,18 +161,41 @@ def test_missed_limits_are_told_in_per_unit():
     np.testing.assert_allclose(s.violation, [[0.029, 0.0], [0.0, 0.0]])
 
 
-def test_what_devices_leave_of_an_error_goes_upstream():
-    alpha = np.array([[0.3, 0.0], [0.8, 0.4]])  # battery and unit, both in network B
+def test_shares_are_kept_signal_by_signal():
+    # Battery and unit answering a surplus, then the same answering a shortage.
+    alpha = np.array([[0.3, 0.0, 0.1, 0.6], [0.8, 1.2, -0.1, 0.0]])
     s = schedule_of(random_values(0, 0.0) | {"alpha": alpha})
-    np.testing.assert_allclose(s.alpha_upstream, [[1.0, 0.7], [1.0, 0.0]])
+    expected = [[[0.3, 0.0], [0.1, 0.6]], [[0.8, 1.0], [0.0, 0.0]]]
+    np.testing.assert_array_equal(s.alpha, expected)
+
+
+def test_a_market_without_recourse_devices_has_no_shares():
+    peers = {"sun": Peer(pv=1.0)}
+    roster = make_roster(peers, N_STEPS)
+    variables = vars(Variables.create(roster, 1, RecoursePolicy(2, np.zeros(1, dtype=np.intp))))
+    values = {name: np.zeros(variable.shape) for name, variable in variables.items()}
+    book = make_book(peers, make_tariff(N_STEPS), roster)
+    groups = np.zeros(1, dtype=np.intp)
+    s = from_decisions(values, book, roster, groups, coordination="none", n_signals=2)
+    assert s.alpha.shape == (N_STEPS, 2, 0)
+
+
+def test_plants_held_back_by_no_more_than_the_solvers_accuracy_are_not_held_back():
+    renewable = np.array([[5.0 - 1e-4, 3.0], [0.0, 0.5]])
+    s = schedule_of(random_values(0, 0.0) | {"renewable": renewable})
+    np.testing.assert_array_equal(s.renewable, BOOK.renewable_max_kw)
+    s = schedule_of(random_values(0, 0.0) | {"renewable": renewable - [[0.01, 0.0], [0.0, 0.0]]})
+    assert s.renewable[0, 0] == pytest.approx(4.9899)
+    np.testing.assert_array_equal(s.cap_kw, np.inf)
 
 
 def test_peers_left_to_their_supplier_rest():
-    s = supplier_only(BOOK, ROSTER)
+    s = supplier_only(BOOK, ROSTER, 2)
     np.testing.assert_allclose(s.p_kw, [[3, 2, -4, -1, -4, 0], [-2, -0.5, -4, -1, -4, 0]])
     np.testing.assert_allclose(s.exports - s.imports, s.p_kw)
     np.testing.assert_allclose(s.q_kvar[:, 0], -1.0)
-    np.testing.assert_array_equal(s.alpha_upstream, 1.0)
+    np.testing.assert_array_equal(s.alpha, np.zeros((2, 2, 2)))
+    np.testing.assert_array_equal(s.cap_kw, np.inf)
     np.testing.assert_array_equal(s.energy, 5.0)
     assert not s.bought.any()
 
@@ -178,8 +205,11 @@ def test_fixed_injection_is_must_serve_and_flexible_load():
     np.testing.assert_allclose(BOOK.fixed_kw[0], [-2, -1, -4, -1, -1, 0])
 
 
-@pytest.mark.parametrize(("network", "expected"), [(0, [0.0, 0.0]), (1, [0.06, 0.4])])
+@pytest.mark.parametrize(
+    ("network", "expected"), [(0, [[0.0, 0.0], [0.0, 0.0]]), (1, [[0.06, 0.2], [0.4, 1.0]])]
+)
 def test_the_gain_of_recourse_is_what_a_kilowatt_of_error_moves(network, expected):
-    s = schedule_of(random_values(0, 0.0) | {"alpha": np.array([[0.2, 0.1], [0.0, 0.0]])})
+    alpha = np.array([[0.2, 0.1, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0]])
+    s = schedule_of(random_values(0, 0.0) | {"alpha": alpha})
     d_p = np.array([[0.1, 9.0, 0.4], [1.0, 9.0, 2.0]])  # cell, shifter, unit; or A's members
     np.testing.assert_allclose(s.gain(ROSTER, network, 0, d_p), expected)

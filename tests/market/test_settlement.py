@@ -1,13 +1,14 @@
 """Accounts of a step: they sum to zero and tell the same story as the operational cost."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.costs import DeviceCosts, Flows, StepPrices, operational_cost
+from market.costs import DeviceCosts, Flows, StepPrices, imbalance_cost, operational_cost
 from market.matching import Trades, merit_order
 from market.settlement import (
     DSO,
@@ -34,7 +35,7 @@ HOURS = 0.25
 class Step:
     """A random step in which everything happens."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, pool_of=(0, 1, 2)):
         rng = np.random.default_rng(seed)
         self.roster = r = make_roster(PEERS, hours=HOURS)
         scale = 10.0 ** rng.uniform(-2, 4)
@@ -69,6 +70,7 @@ class Step:
             reserve_kw=scale * rng.uniform(0, 1, 4),
             loss_kw=scale * rng.uniform(0, 0.1, 3),
             deviation_kw=deviation,
+            pool_of=np.array(pool_of),
         )
         limits = rng.uniform(0.1, 0.3, (2, 5))
         self.trades = merit_order(sold, bought, *limits, r)
@@ -89,10 +91,14 @@ class Step:
         return sum(self.ledger.entries.get((account, item), 0.0) for item in items)
 
 
+pools = pytest.mark.parametrize("pool_of", [(0, 1, 2), (0, 0, 0), (0, 1, 0)])
+
+
+@pools
 @given(st.integers(0, 10**6))
 @settings(max_examples=50)
-def test_accounts_sum_to_zero(seed):
-    entries = Step(seed).ledger.entries
+def test_accounts_sum_to_zero(pool_of, seed):
+    entries = Step(seed, pool_of).ledger.entries
     by_item = defaultdict(list)
     for (_, item), amount in entries.items():
         by_item[item].append(amount)
@@ -101,9 +107,10 @@ def test_accounts_sum_to_zero(seed):
         assert sum(amounts) == pytest.approx(0.0, abs=1e-9 * scale), item
 
 
+@pools
 @pytest.mark.parametrize("seed", range(10))
-def test_accounts_reconcile_with_the_operational_cost(seed):
-    s = Step(seed)
+def test_accounts_reconcile_with_the_operational_cost(pool_of, seed):
+    s = Step(seed, pool_of)
     cost = {
         name: eur.sum()
         for name, eur in operational_cost(s.flows, s.prices, s.costs, s.roster).items()
@@ -144,6 +151,7 @@ def test_one_trade_by_hand():
         *(zero["devices"],) * 5,
         zero["rec"],
         *(zero["nets"],) * 2,
+        pool_of=np.arange(3),
     )
     ledger = settle(
         flows,
@@ -165,13 +173,42 @@ def test_one_trade_by_hand():
     )
 
 
-def test_peers_answer_for_their_own_errors_at_their_networks_price():
-    s = Step(5)
-    d = s.roster.network_of
-    price = np.where(s.flows.deviation_kw < 0, s.prices.imbalance_buy, s.prices.imbalance_sell)[d]
+@pools
+@pytest.mark.parametrize("seed", range(5))
+def test_peers_answer_for_their_own_errors_at_the_price_of_their_pool(pool_of, seed):
+    s = Step(seed, pool_of)
+    pool = np.array(pool_of)
+    short = np.array([s.flows.deviation_kw[pool == p].sum() < 0 for p in pool])
+    price = np.where(short, s.prices.imbalance_buy, s.prices.imbalance_sell)[s.roster.network_of]
     for k, peer_id in enumerate(s.roster.peer_id):
         expected = HOURS * price[k] * s.error_kw[k]
         assert s.received(peer_id, "imbalance") == pytest.approx(expected)
+
+
+def test_networks_whose_errors_cancel_pay_the_supplier_nothing():
+    # One network's kW missing is the other's kW too many: peers settle among themselves.
+    s = Step(5)
+    error_kw = np.array([-3.0, 1.0, 2.0, 0.0, 0.0])
+    flows = replace(s.flows, deviation_kw=np.array([-2.0, 2.0, 0.0]), pool_of=np.zeros(3, int))
+    ledger = settle(
+        flows,
+        s.trades,
+        trade_price=s.trade_price,
+        recourse=replace(s.recourse, delivered_kw=np.zeros(4)),
+        error_kw=error_kw,
+        prices=s.prices,
+        costs=s.costs,
+        roster=s.roster,
+    )
+    price = HOURS * s.prices.imbalance_sell
+    received = {
+        account: eur for (account, item), eur in ledger.entries.items() if item == "imbalance"
+    }
+    expected = {"home": -3 * price, "cell": price, "unit": 2 * price, DSO: 0.0}
+    assert received == pytest.approx(expected, abs=1e-12)
+    upstream = [eur for (_, item), eur in ledger.entries.items() if item == "imbalance_upstream"]
+    np.testing.assert_allclose(upstream, 0.0, atol=1e-12)
+    assert imbalance_cost(flows, s.prices, HOURS).sum() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_recourse_is_paid_at_the_offered_prices():

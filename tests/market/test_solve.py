@@ -39,6 +39,24 @@ def test_a_linear_programme_with_its_duals():
     assert solution.status == "Solved"
 
 
+def test_columns_and_rows_are_appended_where_their_cones_stand():
+    # A third variable equals x, costs a half, and is at most 1.5; the optimum moves with it.
+    def rows(*entries):
+        return sparse.csr_array(np.array(entries, dtype=float))
+
+    wide = LINEAR.with_columns(np.array([0.5]), rows([1.0, 0.0, -1.0]), np.array([0.0]))
+    bounded = wide.with_rows(rows([0.0, 0.0, 1.0]), np.array([1.5]), 1, ())
+    solution = solve(bounded)
+    np.testing.assert_allclose(solution.x, [1.5, 1.5, 1.5], atol=1e-6)
+    # Zero cone: the total, the equality; then both bounds, of which the new one binds.
+    np.testing.assert_allclose(solution.z, [-2.0, 1.0, 0.0, 0.5], atol=1e-6)
+    assert solution.objective == pytest.approx(1.5 + 3.0 + 0.75, abs=1e-6)
+    # And |x| <= 1.2 as a cone behind the linear rows.
+    cone = rows([0.0, 0.0, 0.0], [-1.0, 0.0, 0.0])
+    solution = solve(bounded.with_rows(cone, np.array([1.2, 0.0]), 0, (2,)))
+    np.testing.assert_allclose(solution.x, [1.2, 1.8, 1.2], atol=1e-5)
+
+
 def test_a_quadratic_programme():
     # x^2 - 2 x without bounds that matter.
     solution = solve(conic([-2.0], [[1.0]], [9.0], quadratic=[[2.0]]))

@@ -67,6 +67,8 @@ def network(**settings) -> str:
         (["--set", "market.riskk=0.1"], ["market.riskk"]),
         (["--set", "market.risk_level=often"], ["market.risk_level", "'often'"]),
         (["--set", "market.risk_level=1.5"], ["market.risk_level", "1.5"]),
+        (["--set", "market.radius=-1e-3"], ["market.radius", "greater than or equal to 0"]),
+        (["--set", "market.risk_level=0.005"], ["sample_days 60", "180", "0.005", "200"]),
         (["--set", "networks.case85.load_scale=0"], ["networks.0.load_scale", "greater than 0"]),
         (["--set", "networks.north.load_scale=1"], ["networks.north.load_scale", "case85"]),
         (["--set", "nonsense"], ["nonsense", "key.path=value"]),

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from simulation.kpis import RunTotals, Tally
+from simulation.kpis import RunTotals, ScenarioTally, Tally
+from simulation.records import Check
 
 
 @given(steps=st.integers(1, 2000), share=st.floats(0, 1))
@@ -85,3 +87,94 @@ def test_costs_and_causes_add_up():
 def test_an_empty_run_costs_nothing():
     assert RunTotals(("west",)).total_cost_eur == 0
     assert not math.isnan(RunTotals(()).total_cost_eur)
+
+
+# --- Monte Carlo checks -------------------------------------------------------------------------
+
+
+def tally_of(events) -> ScenarioTally:
+    """Events by day of the run (rows) and of the error (columns); ten scenarios each."""
+    tally = ScenarioTally()
+    for run_day, row in enumerate(events):
+        for error_day, count in enumerate(row):
+            violated = np.arange(10) < count
+            tally.add(run_day, np.full(10, error_day), violated)
+    return tally
+
+
+def interval(events, seed=0):
+    summary = tally_of(events).summary(np.random.default_rng(seed))
+    return summary["rate"], summary["ci_low"], summary["ci_high"]
+
+
+def test_scenarios_add_up():
+    one, other = tally_of([[1, 0], [0, 2]]), tally_of([[0, 5]])
+    together = one + other
+    assert together.network_steps == 6
+    assert together.events[0, 1] == 5
+    assert together.summary(np.random.default_rng(0))["rate"] == 8 / 60
+    assert one.summary(np.random.default_rng(0))["rate"] == 3 / 40
+
+
+def test_days_alike_leave_nothing_to_resample():
+    assert interval(np.full((5, 6), 3)) == (0.3, 0.3, 0.3)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_single_bad_day_makes_the_interval_wide(axis):
+    """One day in ten holds all events: a sample without it is as likely as 0.9^10."""
+    events = np.zeros((10, 10))
+    events[:, 3] = 5
+    rate, low, high = interval(events if axis else events.T)
+    assert rate == pytest.approx(0.05)
+    assert low == 0
+    assert high == pytest.approx(0.15)  # drawn three times out of ten: the 97.5 % quantile
+    scattered = interval(np.eye(10) * 5)
+    assert scattered[2] - scattered[1] < high - low
+
+
+def test_one_day_of_the_run_still_has_error_days():
+    rate, low, high = interval([[0, 0, 5, 0, 0, 5, 0, 0]])
+    assert low < rate < high
+
+
+def test_the_interval_repeats_with_the_seed():
+    events = np.random.default_rng(1).integers(0, 5, (6, 9))
+    assert interval(events, 4) == interval(events, 4) != interval(events, 5)
+
+
+def test_no_event_in_n_days():
+    rate, low, high = interval(np.zeros((3, 12)))
+    assert (rate, low) == (0, 0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / 12))
+    rate, low, high = interval(np.full((3, 12), 10))
+    assert (rate, high) == (1, 1)
+    assert low == pytest.approx(0.025 ** (1 / 12))
+
+
+def test_the_interval_covers_the_truth():
+    """Days of run and error shift the probability; about 95 % of the intervals hold its mean."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(100):
+        p = 0.5 + 0.2 * rng.uniform(-1, 1, (12, 1)) + 0.2 * rng.uniform(-1, 1, (1, 12))
+        _, low, high = interval(rng.binomial(10, p))
+        held += low <= 0.5 <= high
+    assert held >= 90
+
+
+def test_checks_count_by_network_and_binding_steps():
+    totals = RunTotals(("west", "east"))
+    assert totals.out_of_sample(np.random.default_rng(0)) == {}
+    for network, excess, binding in (
+        ("west", 0.01, True),
+        ("west", -1.0, False),
+        ("east", -1, True),
+    ):
+        check = Check(network, np.array([excess, -1.0]), np.array([4, 5]), 0.05, binding)
+        totals.add_check(0, check)
+    found = totals.out_of_sample(np.random.default_rng(0))
+    assert found["all"]["west"]["rate"] == 0.25
+    assert found["binding"]["west"]["rate"] == 0.5
+    assert found["all"]["together"]["rate"] == pytest.approx(1 / 6)
+    assert found["binding"]["east"]["scenarios"] == 2

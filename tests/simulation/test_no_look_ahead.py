@@ -44,7 +44,7 @@ def simulate(config, world, n_steps):
     model = CoSimulation(config, world, sink)
     for _ in range(n_steps):
         model.step()
-        samples.append([operator.samples.sources for operator in model.operators])
+        samples.append([[past.sources for past in o.samples.steps] for o in model.operators])
     return sink.records, samples
 
 
