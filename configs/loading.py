@@ -1,4 +1,4 @@
-"""From a scenario name or file and overrides to a checked configuration."""
+"""From the name or file of a scenario or experiment, and overrides, to checked settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from configs.experiment_schema import Experiment
 from configs.schema import ScenarioConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -22,11 +23,11 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names its place and what is allowed."""
 
 
-def shipped() -> list[str]:
-    """List the names of the scenarios that come with the package."""
+def shipped(kind: str = "") -> list[str]:
+    """List the names of the scenarios, or ``experiments``, that come with the package."""
     return sorted(
         entry.name.removesuffix(".yaml")
-        for entry in resources.files("configs").iterdir()
+        for entry in resources.files("configs").joinpath(kind).iterdir()
         if entry.name.endswith(".yaml")
     )
 
@@ -52,7 +53,104 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> ScenarioConfig:
     ConfigError
         If the scenario is unknown, not readable, or not valid.
     """
-    text, origin = _read(name_or_path)
+    tree, origin = _read(name_or_path)
+    for override in overrides:
+        path, value = parse_override(override)
+        _put(tree, path, value, f"--set {override}")
+    return _scenario(tree, origin)
+
+
+def load_experiment(
+    name_or_path: str, overrides: Iterable[str] = (), *, quick: bool = False
+) -> Experiment:
+    """Load an experiment.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name of a shipped experiment, or a YAML file.
+    overrides : iterable of str
+        ``key.path=value`` each, for the scenario of all runs.
+    quick : bool
+        Take the smaller version.
+
+    Raises
+    ------
+    ConfigError
+        If the experiment is unknown, not readable, or not valid.
+    """
+    tree, origin = _read(name_or_path, "experiments")
+    try:
+        experiment = Experiment.model_validate(tree)
+        if quick:
+            experiment = Experiment.model_validate(experiment.quickened())
+        settings = {**experiment.set, **dict(map(parse_override, overrides))}
+        scenario = experiment.scenario
+        if scenario not in shipped() and Path(origin).is_file():
+            scenario = str(Path(origin).absolute().parent / scenario)
+        changed = {
+            **experiment.model_dump(exclude={"quick"}),
+            "scenario": scenario,
+            "set": settings,
+        }
+        return Experiment.model_validate(changed)
+    except ValidationError as error:
+        explained = "; ".join(_explain(error, Experiment))
+        raise ConfigError(f"{origin}: {explained}") from error
+
+
+def load_run(experiment: Experiment, settings: Mapping[str, Any]) -> ScenarioConfig:
+    """Load the scenario of one run of an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment, for its scenario and the settings of all runs.
+    settings : mapping of str to value
+        Settings of this run, by place.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario is unknown, not readable, or not valid with these settings.
+    """
+    tree, origin = _read(experiment.scenario)
+    for path, value in {**experiment.set, **settings}.items():
+        _put(tree, path, value, f"{path}={value}")
+    return _scenario(tree, origin)
+
+
+def dump(config: ScenarioConfig | Experiment) -> str:
+    """Write resolved settings as YAML that can be loaded again."""
+    # The smaller version is no part of an experiment as it was run.
+    return yaml.safe_dump(config.model_dump(mode="json", exclude={"quick"}), sort_keys=False)
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``key.path=value`` into the path and the value, which is read as YAML."""
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        msg = f"--set {override}: expected key.path=value"
+        raise ConfigError(msg)
+    try:
+        return path, yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        msg = f"--set {override}: the value is not valid YAML"
+        raise ConfigError(msg) from error
+
+
+def _scenario(tree: dict[str, Any], origin: str) -> ScenarioConfig:
+    """Check a scenario."""
+    try:
+        return ScenarioConfig.model_validate(_relative_to(tree, origin))
+    except ValidationError as error:
+        explained = "; ".join(_explain(error, ScenarioConfig))
+        raise ConfigError(f"{origin}: {explained}") from error
+
+
+def _read(name_or_path: str, kind: str = "") -> tuple[dict[str, Any], str]:
+    """Return the content of a scenario or experiment, and where it comes from."""
+    text, origin = _text(name_or_path, kind)
     try:
         tree = yaml.safe_load(text)
     # A date that no calendar has is a plain ValueError.
@@ -62,32 +160,21 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> ScenarioConfig:
     if not isinstance(tree, dict):
         msg = f"{origin}: must be a mapping of settings, got {type(tree).__name__}"
         raise ConfigError(msg)
-    for override in overrides:
-        _override(tree, override)
-    try:
-        return ScenarioConfig.model_validate(_relative_to(tree, origin))
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: " + "; ".join(_explain(error))) from error
+    return tree, origin
 
 
-def dump(config: ScenarioConfig) -> str:
-    """Write a resolved configuration as YAML that :func:`load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _read(name_or_path: str) -> tuple[str, str]:
-    """Return the text of a scenario and where it comes from."""
-    if name_or_path in shipped():
-        return resources.files("configs").joinpath(f"{name_or_path}.yaml").read_text(
-            encoding="utf-8"
-        ), name_or_path
+def _text(name_or_path: str, kind: str) -> tuple[str, str]:
+    """Return the text of a scenario or experiment, and where it comes from."""
+    if name_or_path in shipped(kind):
+        file = resources.files("configs").joinpath(kind, f"{name_or_path}.yaml")
+        return file.read_text(encoding="utf-8"), name_or_path
     path = Path(name_or_path)
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
         msg = (
-            f"{name_or_path}: neither a readable file ({error.strerror}) nor a shipped scenario "
-            f"({', '.join(shipped())})"
+            f"{name_or_path}: neither a readable file ({error.strerror}) nor a shipped "
+            f"{kind.removesuffix('s') or 'scenario'} ({', '.join(shipped(kind))})"
         )
         raise ConfigError(msg) from error
     except UnicodeDecodeError as error:
@@ -95,48 +182,39 @@ def _read(name_or_path: str) -> tuple[str, str]:
         raise ConfigError(msg) from error
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _put(tree: dict[str, Any], path: str, value: Any, place: str) -> None:
     """Set one value in place."""
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        msg = f"--set {override}: expected key.path=value"
-        raise ConfigError(msg)
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        msg = f"--set {override}: the value is not valid YAML"
-        raise ConfigError(msg) from error
     *parents, last = path.split(".")
     node: Any = tree
     for key in parents:
-        node = _child(node, key, override)
+        node = _child(node, key, place)
     if isinstance(node, list):
-        node[_entry(node, last, override)] = value
+        node[_entry(node, last, place)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
-        msg = f"--set {override}: {parents[-1]} is a single value, not a section"
+        msg = f"{place}: {parents[-1]} is a single value, not a section"
         raise ConfigError(msg)
 
 
-def _child(node: Any, key: str, override: str) -> Any:
+def _child(node: Any, key: str, place: str) -> Any:
     """Step down one level, creating sections that the file leaves at their defaults."""
     if isinstance(node, list):
-        return node[_entry(node, key, override)]
+        return node[_entry(node, key, place)]
     if isinstance(node, dict):
         return node.setdefault(key, {})
-    msg = f"--set {override}: there is nothing below {key}"
+    msg = f"{place}: there is nothing below {key}"
     raise ConfigError(msg)
 
 
-def _entry(entries: list[Any], key: str, override: str) -> int:
+def _entry(entries: list[Any], key: str, place: str) -> int:
     """Find a list entry by number or name."""
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     if key in names:
         return names.index(key)
     if key.isdecimal() and int(key) < len(entries):
         return int(key)
-    msg = f"--set {override}: no entry {key!r}; there are {names} (or 0 to {len(entries) - 1})"
+    msg = f"{place}: no entry {key!r}; there are {names} (or 0 to {len(entries) - 1})"
     raise ConfigError(msg)
 
 
@@ -168,16 +246,16 @@ def _relative_to(tree: dict[str, Any], origin: str) -> dict[str, Any]:
     return tree
 
 
-def _explain(error: ValidationError) -> list[str]:
+def _explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
     """One sentence for every fault."""
     out = []
     faults = error.errors()
     for fault in faults:
         if fault["type"] == "too_short" and _has_inner_fault(fault["loc"], faults):
             continue
-        place = ".".join(map(str, fault["loc"])) or "scenario"
+        place = ".".join(map(str, fault["loc"])) or schema.__name__.lower().removesuffix("config")
         if fault["type"] == "extra_forbidden":
-            out.append(f"unknown key {place}{_suggestion(fault['loc'])}")
+            out.append(f"unknown key {place}{_suggestion(fault['loc'], schema)}")
         elif fault["type"] == "missing":
             out.append(f"{place} is missing")
         else:
@@ -193,9 +271,9 @@ def _has_inner_fault(location: tuple[int | str, ...], faults: list[ErrorDetails]
     return any(len(f["loc"]) > n and f["loc"][:n] == location for f in faults)
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
+def _suggestion(location: tuple[int | str, ...], schema: type[BaseModel]) -> str:
     """Name the key that may have been meant."""
-    model: Any = ScenarioConfig
+    model: Any = schema
     for part in location[:-1]:
         if isinstance(part, int):
             continue

@@ -14,8 +14,8 @@ from agents.prosumer import CAPACITY_EUR_PER_KW_H, Prosumer, retail_bid
 from agents.strategies.protocol import Observation, Outcome
 from grid.replay import AcReplay, PowerFlowError
 from grid.violations import find_violations, power_flow_failure
+from market.acceptance import CERTIFICATE_TOLERANCE
 from market.book import TariffWindow
-from market.clearing import CERTIFICATE_TOLERANCE
 from market.costs import DeviceCosts, Flows, StepPrices, operational_cost
 from market.matching import merit_order
 from market.pricing import mid_market_rate

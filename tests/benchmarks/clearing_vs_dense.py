@@ -111,7 +111,7 @@ def main() -> None:
             for name in vars(anew.parameters):
                 value = getattr(first_stage.parameters, name).value
                 getattr(anew.parameters, name).value = value
-            extra = dense_voltage_rows(anew, book, offers, rest["hours"])
+            extra = dense_voltage_rows(anew, book, offers, clearing.margins.hours)
             problem = cp.Problem(anew.problem.objective, anew.problem.constraints + extra)
             problem.solve(solver=cp.CLARABEL, ignore_dpp=True)
             theirs.append(time.perf_counter() - start)

@@ -34,8 +34,8 @@ from threadpoolctl import threadpool_limits
 from agents.dn_operator import DnOperator
 from configs.loading import load
 from configs.schema import GridModel
+from market.acceptance import CERTIFICATE_TOLERANCE
 from market.calibration import certify
-from market.clearing import CERTIFICATE_TOLERANCE
 from simulation.run import prepare
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def add(outcome: Outcome, model: CoSimulation, book: BidBook, result: ClearingRe
         operator = DnOperator(model, world.networks[d], world.peers[d], position, ac)
         exact = operator.linearise(schedule.p_kw[:, members], schedule.q_kvar[:, members], {t})
         audit = certify(
-            clearing._factors[d][t],
+            clearing.margins.factors[d][t],
             exact,
             uncertainty.rows(d, t, exact),
             t,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from market import solve
-from market.clearing import CERTIFICATE_TOLERANCE, MarketClearing, refine_groups
+from market.acceptance import CERTIFICATE_TOLERANCE
+from market.clearing import MarketClearing, refine_groups
 from market.safety_factors import METHODS
 from market.schedule import supplier_only
 from market.solve import ConicSolution

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from market.clearing import CERTIFICATE_TOLERANCE, MarketClearing
+from market.acceptance import CERTIFICATE_TOLERANCE
+from market.clearing import MarketClearing
 from market.recourse import RecoursePolicy
 from tests.market.builders import (
     FEED_IN,

@@ -14,7 +14,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from market import clearing
+from market import acceptance
 from market.book import TariffWindow
 from market.safety_factors import METHODS
 from tests.market.builders import (
@@ -340,8 +340,8 @@ def test_cvar_with_recourse_to_many_error_sources(monkeypatch, radius):
     usual = cleared(ANSWERING, errors, radius=radius)
     assert usual.result.objective == pytest.approx(optimum, rel=3e-3)
 
-    monkeypatch.setattr(clearing, "WASTEFUL", 1e-6)
-    monkeypatch.setattr(clearing, "SHORT", 1e-6)
+    monkeypatch.setattr(acceptance, "WASTEFUL", 1e-6)
+    monkeypatch.setattr(acceptance, "SHORT", 1e-6)
     c = cleared(ANSWERING, errors, radius=radius, max_passes=50)
     assert c.result.n_passes < 50
     assert c.alpha.max() > 0.05

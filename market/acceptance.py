@@ -1,0 +1,79 @@
+"""When a clearing may stop, and which of its passes it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from market.calibration import Audit
+    from market.safety_factors import SafetyFactor
+    from market.schedule import Schedule
+
+    Audits = tuple[tuple[Audit, ...], ...]
+    """By network and binding step."""
+
+CERTIFICATE_TOLERANCE = 0.002
+"""How far a certificate may exceed the risk level and still count as kept."""
+SHORT, WASTEFUL = 0.02, 0.15
+"""A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
+USEFUL_CERTIFICATE = 0.7
+"""A binding step whose certificate is below this part of the risk level wastes some of it."""
+CLOSE_CERTIFICATE = 0.001
+"""How far a certificate may exceed the risk level without another pass."""
+NO_ROOM_PU = 1e-6
+"""A schedule whose grid constraints are missed by more than this had no room. [p.u.]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Acceptance:
+    """Judges the passes of a clearing.
+
+    An exact joint method promises the certificate itself, the others the margins of their rows.
+
+    Attributes
+    ----------
+    factor : SafetyFactor
+        The method.
+    """
+
+    factor: SafetyFactor
+
+    @property
+    def allowed(self) -> float:
+        """Largest certificate that needs no further pass."""
+        return self.factor.risk_level + CLOSE_CERTIFICATE
+
+    def settled(self, audits: Audits, schedule: Schedule) -> bool:
+        """Whether every margin is kept and no binding one exceeds what is needed."""
+        for network, of_network in enumerate(audits):
+            for step, audit in enumerate(of_network):
+                tightest = audit.gap.min()
+                # No room at all, unless the schedule's own caps make some.
+                if schedule.violation[step, network] > NO_ROOM_PU and tightest <= WASTEFUL:
+                    continue
+                if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
+                    return False
+                if self.factor.exact_joint and not self._well_used(audit):
+                    return False
+        return True
+
+    def excess(self, audits: Audits) -> float:
+        """How far a pass falls short of its promise; zero if it keeps it."""
+        everything = [audit for of_network in audits for audit in of_network]
+        if self.factor.exact_joint:
+            excess = max(audit.certificate for audit in everything) - self.allowed
+        else:
+            excess = -SHORT - min(float(audit.gap.min()) for audit in everything)
+        return max(excess, 0.0)
+
+    def _well_used(self, audit: Audit) -> bool:
+        """Whether the certificate is kept and, where it costs something, used up.
+
+        A certificate below what is useful is accepted where the margin is the smallest possible:
+        with few samples the worst-case probability moves in jumps.
+        """
+        useful = USEFUL_CERTIFICATE * self.factor.risk_level
+        tight = audit.gap.min() <= SHORT
+        unused = audit.binding and audit.certificate < useful and not tight
+        return audit.certificate <= self.allowed and not unused

@@ -1,0 +1,191 @@
+"""The safety margins of a window, remembered from clearing to clearing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from market.calibration import NEAR_AHEAD, NEAR_BINDING, calibrate, certify, situation
+from market.radius import RadiusRule
+from market.safety_factors import make_safety_factor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from configs.schema import Market
+    from market.calibration import Audit, Hour
+    from market.offers import NetworkOffer
+    from market.roster import Roster
+    from market.safety_factors import SafetyFactor
+    from market.schedule import Schedule
+    from market.uncertainty import Uncertainty
+
+    Place = tuple[int, int]
+    """Network and step."""
+
+BINDING_DUAL = 1.0
+"""A row binds when a higher limit would save more than this. [EUR/p.u.]"""
+RESCREEN = 1.3
+"""An hour is linearised anew when its last known margins, so enlarged, touch a limit."""
+
+
+class Margins:
+    """Radii, calibrations and certificates of the networks.
+
+    Parameters
+    ----------
+    roster : Roster
+        The registered peers.
+    settings : Market
+        The market's configuration.
+
+    Attributes
+    ----------
+    factor : SafetyFactor
+        The method, with the configured radius.
+    factors : list of list of SafetyFactor
+        The method with the radius chosen, by network and step of the window.
+    hours : dict of (int, int) to Hour
+        Calibrations by network and step of the window.
+    """
+
+    def __init__(self, roster: Roster, settings: Market) -> None:
+        self.roster = roster
+        self.binding_steps = range(settings.cadence_steps)
+        self.factor: SafetyFactor = make_safety_factor(
+            settings.method, settings.risk_level, settings.radius
+        )
+        self.radius_rule = RadiusRule(settings.radius_rule, self.factor, settings.radius_confidence)
+        self.factors: list[list[SafetyFactor]] = []
+        self.hours: dict[Place, Hour] = {}
+        self._known: dict[Place, Hour] = {}
+
+    def unknown_steps(self, step: int) -> set[int]:
+        """Steps of the window at ``step`` that have not been calibrated, or are about to bind."""
+        n_steps = self.roster.n_steps
+        known = {t for t in range(n_steps) if (0, step + t) in self._known}
+        return set(range(n_steps)) - known | set(self.binding_steps)
+
+    def choose_radii(
+        self,
+        step: int,
+        schedule: Schedule,
+        offers: Sequence[NetworkOffer],
+        uncertainty: Uncertainty,
+    ) -> None:
+        """Choose the radius of every network and hour of day; those ahead take the last one."""
+        steps_per_day = round(24 / self.roster.step_hours)
+        hour = (step + np.arange(self.roster.n_steps)) % steps_per_day
+        for d, t in product(range(len(offers)), self.binding_steps):
+            place, day = (d, int(hour[t])), uncertainty.samples[d].steps[t].day
+            if self.radius_rule.is_due(place, day):
+                gain = schedule.gain(self.roster, d, t, offers[d].d_p[t])
+                rows = uncertainty.rows(d, t, offers[d])
+                at = situation(self.factor, offers[d], rows, day, t, gain=gain)
+                self.radius_rule.learn(place, at)
+        self.factors = [
+            [self._with_radius(self.radius_rule.choice((d, int(h))).radius) for h in hour]
+            for d in range(len(offers))
+        ]
+
+    def calibrate(
+        self,
+        step: int,
+        schedule: Schedule,
+        offers: Sequence[NetworkOffer],
+        uncertainty: Uncertainty,
+    ) -> None:
+        """Calibrate the window that starts at ``step``; hours ahead only near a limit."""
+        self.hours = {}
+        for (d, offer), t in product(enumerate(offers), range(self.roster.n_steps)):
+            known = self._known.get((d, step + t))
+            if known is not None and t not in self.binding_steps:
+                room = offer.limit - offer.value[t] - RESCREEN * known.margin
+                if room.min() > 0:
+                    self.hours[d, t] = known
+                    continue
+            self.hours[d, t] = self._hour(schedule, offer, uncertainty, (d, t), known)
+
+    def recalibrate(
+        self, schedule: Schedule, offers: Sequence[NetworkOffer], uncertainty: Uncertainty
+    ) -> None:
+        """Calibrate the binding steps anew, at a schedule."""
+        for (d, offer), t in product(enumerate(offers), self.binding_steps):
+            known = self.hours[d, t]
+            self.hours[d, t] = self._hour(schedule, offer, uncertainty, (d, t), known)
+
+    def audit(
+        self,
+        schedule: Schedule,
+        offers: Sequence[NetworkOffer],
+        uncertainty: Uncertainty,
+        steepest: dict[Place, float],
+    ) -> tuple[tuple[Audit, ...], ...]:
+        """Certify the binding steps at the AC-exact schedule.
+
+        Parameters
+        ----------
+        schedule : Schedule
+            The schedule.
+        offers : sequence of NetworkOffer
+            Models at the schedule.
+        uncertainty : Uncertainty
+            The errors.
+        steepest : dict of (int, int) to float
+            Largest dual of the grid constraints by network and step; zero where there is none.
+            [EUR/p.u.]
+        """
+        return tuple(
+            tuple(
+                certify(
+                    self.factors[d][t],
+                    offer,
+                    uncertainty.rows(d, t, offer),
+                    t,
+                    gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
+                    known=self.hours.get((d, t)),
+                    binding=steepest.get((d, t), 0.0) > BINDING_DUAL,
+                )
+                for t in self.binding_steps
+            )
+            for d, offer in enumerate(offers)
+        )
+
+    def remember(self, step: int) -> None:
+        """Keep what the next clearing starts from; it chooses its rows anew."""
+        later = step + len(self.binding_steps)
+        self._known = {
+            (d, step + t): replace(hour, chosen=np.zeros(0, dtype=np.intp))
+            for (d, t), hour in self.hours.items()
+            if step + t >= later
+        }
+
+    def forget(self) -> None:
+        """Start anew: after a fallback nothing stands where it stood."""
+        self.hours, self._known = {}, {}
+
+    def _with_radius(self, radius: float) -> SafetyFactor:
+        return type(self.factor)(self.factor.risk_level, radius)
+
+    def _hour(
+        self,
+        schedule: Schedule,
+        offer: NetworkOffer,
+        uncertainty: Uncertainty,
+        place: Place,
+        known: Hour | None,
+    ) -> Hour:
+        """Calibrate one network and step of the window."""
+        d, t = place
+        return calibrate(
+            self.factors[d][t],
+            offer,
+            uncertainty.rows(d, t, offer),
+            t,
+            gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
+            known=known,
+            reach=NEAR_BINDING if t in self.binding_steps else NEAR_AHEAD,
+        )

@@ -1,0 +1,253 @@
+"""From the index of an experiment to its table: means, paired differences, pooled rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from simulation.kpis import CONFIDENCE, Tally
+from simulation.sweep_index import DESCRIBED
+from simulation.sweeps import label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from configs.experiment_schema import Experiment
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of costs to report.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``reduction_against_none``.
+    sign : int
+        1 for additional costs, -1 for reductions.
+    reference : dict of str to str
+        Label of the treatment that each treatment is compared with, where there is one.
+    """
+
+    name: str
+    sign: int
+    reference: dict[str, str]
+
+
+def comparisons(experiment: Experiment) -> list[Comparison]:
+    """List what an experiment compares with what."""
+    out = []
+    for kind, sign in (("reduction_against", -1), ("premium_over", 1)):
+        earlier: set[str] = set()
+        for name, change in getattr(experiment, kind).items():
+            pairs = {
+                label(treatment): label(reference)
+                for treatment in experiment.treatments
+                if (reference := experiment.reference(treatment, change)) is not None
+                and label(treatment) not in earlier
+            }
+            out.append(Comparison(f"{kind}_{name}", sign, pairs))
+            if kind == "reduction_against":  # base cases get better and better
+                earlier |= set(pairs.values())
+    return out
+
+
+def mean_interval(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
+    r"""Mean of independent replicates, with Student's interval.
+
+    .. math:: \bar x \pm t_{0.975,\,n-1} \, s / \sqrt{n}
+
+    It supposes that the mean of the replicates is about normal. One replicate has no interval
+    (NaN), none no mean either.
+    """
+    x = np.asarray(values, dtype=float)
+    n = len(x)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    mean = float(x.mean())
+    if n == 1:
+        return Interval(mean, np.nan, np.nan)
+    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
+
+
+def ratio_interval(numerator: pd.Series, denominator: pd.Series) -> Interval:
+    r"""Ratio of two sums over the same replicates.
+
+    .. math:: r = \frac{\sum y}{\sum x}, \qquad
+        r \pm t_{0.975,\,n-1} \, \frac{s(y - r x)}{\bar x \sqrt n} ,
+
+    the ratio estimator with its linearised error [1]_: what y and x have in common cancels,
+    replicate by replicate, before the interval is formed.
+
+    Parameters
+    ----------
+    numerator, denominator : Series, shape (n_replicates,)
+        The terms y and x of the sums.
+
+    Returns
+    -------
+    Interval
+        NaN unless the denominators sum to something positive.
+
+    References
+    ----------
+    .. [1] W. G. Cochran, Sampling Techniques, 3rd edition, Wiley, 1977, chapter 6.
+    """
+    total = float(denominator.sum())
+    if not total > 0:
+        return Interval(np.nan, np.nan, np.nan)
+    ratio = float(numerator.sum()) / total
+    error = mean_interval(numerator - ratio * denominator)
+    half = (error.high - error.mean) * len(denominator) / total
+    return Interval(ratio, ratio - half, ratio + half)
+
+
+def paired_change(cost: pd.Series, reference: pd.Series) -> Interval:
+    """Relative change of the total cost over the same replicates.
+
+    Parameters
+    ----------
+    cost, reference : Series
+        Costs by replicate; replicates that are not in both do not count. [EUR]
+
+    Returns
+    -------
+    Interval
+        Difference over reference; see :func:`ratio_interval`. [%]
+    """
+    both = pd.concat({"own": cost, "reference": reference}, axis=1, join="inner").dropna()
+    return _scaled(ratio_interval(both.own - both.reference, both.reference), 100)
+
+
+def pooled(runs: pd.DataFrame, scope: str) -> dict[str, Tally]:
+    """Add up the violated network-steps of several runs, by network.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Rows of the index.
+    scope : str
+        ``all`` or ``binding``.
+    """
+    prefix = f"steps_{scope}:"
+    networks = [c.removeprefix(prefix) for c in runs.columns if c.startswith(prefix)]
+    return {
+        network: Tally(
+            int(runs[f"violated_{scope}:{network}"].sum()),
+            int(runs[f"{prefix}{network}"].sum()),
+        )
+        for network in networks
+    }
+
+
+def worst(tallies: dict[str, Tally]) -> tuple[str | None, Tally]:
+    """Return the network with the highest rate, the one with more steps if rates are equal."""
+    seen = {network: tally for network, tally in tallies.items() if tally.steps}
+    if not seen:
+        return None, Tally()
+    name = max(seen, key=lambda n: (seen[n].events / seen[n].steps, seen[n].steps))
+    return name, seen[name]
+
+
+def tabulate(index: pd.DataFrame, compared: Sequence[Comparison]) -> pd.DataFrame:
+    """Compute the table of an experiment, one row a treatment.
+
+    Parameters
+    ----------
+    index : DataFrame
+        What :func:`simulation.sweep_index.index` returns; only finished runs count.
+    compared : sequence of Comparison
+        Differences of the adjusted costs to report.
+
+    Returns
+    -------
+    DataFrame
+        Costs are means over the replicates, per run; ``_low`` and ``_high`` end their 95 %
+        intervals. Violation rates are pooled over the replicates: violated among all, or binding,
+        network-steps, with exact (Clopper and Pearson) intervals that take steps as independent;
+        ``violation_worst`` is that of the network with the highest rate in its binding steps.
+        ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
+        the replicates.
+    """
+    finished = index[index.status == "finished"]
+    cost = {
+        str(treatment): runs.set_index("replicate").adjusted_cost_eur
+        for treatment, runs in finished.groupby("treatment", sort=False)
+    }
+    settings = [c for c in index.columns if c in DESCRIBED or ("." in c and ":" not in c)]
+    rows = []
+    for treatment, planned in index.groupby("treatment", sort=False):
+        runs = finished[finished.treatment == treatment]
+        constant = [c for c in settings if planned[c].nunique(dropna=False) == 1]
+        row: dict[str, Any] = {"treatment": treatment, **planned.iloc[0][constant]}
+        row |= {"runs": len(planned), "finished": len(runs)}
+        if len(runs):
+            row |= _columns("cost", "eur", mean_interval(runs.cost_eur))
+            row |= _columns("adjusted_cost", "eur", mean_interval(runs.adjusted_cost_eur))
+            row["stored_energy_change_kwh"] = runs.stored_energy_change_kwh.mean()
+            for comparison in compared:
+                reference = cost.get(comparison.reference.get(str(treatment), ""))
+                if reference is not None:
+                    change = paired_change(cost[str(treatment)], reference)
+                    row |= _columns(comparison.name, "percent", _scaled(change, comparison.sign))
+            row |= _violations(runs)
+            for count in ("uncertified_clearings", "fallback_clearings", "clearings", "solves"):
+                row[count] = int(runs[count].sum())
+            row["seconds_per_day"] = runs.total_s.sum() / runs.days.sum()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _violations(runs: pd.DataFrame) -> dict[str, Any]:
+    """Violation rates of one treatment."""
+    every, binding = pooled(runs, "all"), pooled(runs, "binding")
+    network, of_worst = worst(binding)
+    tallies = {
+        "all": sum(every.values(), start=Tally()),
+        "binding": sum(binding.values(), start=Tally()),
+        "worst": of_worst,
+    }
+    out: dict[str, Any] = {"violation_worst_network": network}
+    for scope, tally in tallies.items():
+        ends = [tally.summary()[key] for key in ("rate", "ci_low", "ci_high")]
+        rate = Interval(*(np.nan if end is None else float(end) for end in ends))
+        out |= _columns(f"violation_{scope}", "rate", rate)
+        out |= {f"violation_{scope}_events": tally.events, f"violation_{scope}_steps": tally.steps}
+    for name in ("out_of_sample_all", "out_of_sample_binding"):
+        if f"{name}_rate" in runs:
+            scenarios = runs[f"{name}_scenarios"]
+            # A replicate in which nothing binds has no rate.
+            violated = (runs[f"{name}_rate"] * scenarios).fillna(0.0)
+            rate_of = ratio_interval(violated, scenarios)
+            low, high = np.clip([rate_of.low, rate_of.high], 0, 1)
+            out |= _columns(name, "rate", Interval(rate_of.mean, low, high))
+    return out
+
+
+def _columns(name: str, unit: str, interval: Interval) -> dict[str, float]:
+    """Name a mean and the ends of its interval."""
+    return {
+        f"{name}_{unit}": interval.mean,
+        f"{name}_{unit}_low": interval.low,
+        f"{name}_{unit}_high": interval.high,
+    }
+
+
+def _scaled(interval: Interval, factor: float) -> Interval:
+    """Multiply an interval by a factor, which may be negative."""
+    ends = sorted((factor * interval.low, factor * interval.high))
+    return Interval(factor * interval.mean, *ends)

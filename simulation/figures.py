@@ -1,0 +1,237 @@
+"""Pictures of an experiment, as PNG and SVG."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from simulation.figure_parts import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    STYLE,
+    bars,
+    categories_of,
+    dots,
+    panels,
+    rate_axis,
+    with_legend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from simulation.analysis import Comparison
+
+METHOD = {
+    "deterministic": (BLACK, "X"),
+    "gaussian": (ORANGE, "s"),
+    "moment": (PINK, "D"),
+    "empirical": (GREEN, "^"),
+    "wasserstein_cvar": (SKY, "v"),
+    "wasserstein": (BLUE, "P"),
+    "wasserstein_joint": (RED, "o"),
+    "hypercube": (GREY, "h"),
+    "robust": (BLACK, "*"),
+}
+
+
+def draw(
+    names: Sequence[str], table: pd.DataFrame, compared: Sequence[Comparison], folder: Path
+) -> list[Path]:
+    """Draw pictures of an experiment.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which ones: keys of :data:`FIGURES`.
+    table : DataFrame
+        What :func:`simulation.analysis.tabulate` returns.
+    compared : sequence of Comparison
+        Differences of costs in it.
+    folder : Path
+        Where ``<name>.png`` and ``<name>.svg`` go.
+
+    Returns
+    -------
+    list of Path
+        The files. A picture without any data is left out.
+    """
+    paths = []
+    table = table[table.finished > 0]
+    for name in names:
+        with mpl.rc_context(STYLE):
+            figure = FIGURES[name](table, compared) if len(table) else None
+            if figure is None:
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (folder / f"{name}.png", folder / f"{name}.svg"):
+                date = {"Date": None} if path.suffix == ".svg" else {}
+                figure.savefig(path, dpi=200, bbox_inches="tight", metadata=date)
+                paths.append(path)
+    return paths
+
+
+def cost(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
+    """Cost of every treatment, and its reduction against each base case.
+
+    The costs themselves are drawn without interval: what weather and season change from replicate
+    to replicate would hide what the treatments change.
+    """
+    reductions = [c.name for c in compared if c.sign < 0 and f"{c.name}_percent" in table]
+    figure, axes = panels(table, 1 + len(reductions))
+    dots(axes[0], table, "adjusted_cost_eur", intervals=False)
+    axes[0].set_xlabel("mean adjusted cost [EUR per run]")
+    for ax, name in zip(axes[1:], reductions, strict=True):
+        dots(ax, table, f"{name}_percent")
+        ax.axvline(0, color=BLACK, linewidth=0.8)
+        ax.set_xlabel(f"{name.replace('_', ' ')} [%]")
+    return with_legend(figure, axes[0])
+
+
+def premium(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
+    """Additional cost of every treatment over each reference."""
+    premiums = [c.name for c in compared if c.sign > 0 and f"{c.name}_percent" in table]
+    if not premiums:
+        return None
+    categories = np.array(categories_of(table))
+    has = table[[f"{name}_percent" for name in premiums]].notna().any(axis=1)
+    table = table[np.isin(categories, categories[has])]
+    figure, axes = panels(table, len(premiums))
+    for ax, name in zip(axes, premiums, strict=True):
+        dots(ax, table, f"{name}_percent")
+        ax.axvline(0, color=BLACK, linewidth=0.8)
+        ax.set_xlabel(f"{name.replace('_', ' ')} [%]")
+    return with_legend(figure, axes[0])
+
+
+def violation(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
+    """Violation rates delivered in AC against the promise."""
+    titles = {
+        "violation_all_rate": "all network-steps",
+        "violation_binding_rate": "binding network-steps",
+        "violation_worst_rate": "binding steps of the worst network",
+        "out_of_sample_binding_rate": "Monte Carlo, binding network-steps",
+    }
+    titles = {column: title for column, title in titles.items() if column in table}
+    figure, axes = panels(table, len(titles))
+    promised = dict(zip(categories_of(table), 100 * table["market.risk_level"], strict=True))
+    y = np.arange(len(promised))
+    for ax, (column, title) in zip(axes, titles.items(), strict=True):
+        dots(ax, table, column, scale=100)
+        ax.vlines(
+            list(promised.values()), y - 0.45, y + 0.45, BLACK, linestyles="--", label="promised"
+        )
+        rate_axis(ax, "x")
+        ax.set_title(title)
+    figure.supxlabel("violated in AC [%]", fontsize=9)
+    return with_legend(figure, axes[0])
+
+
+def reliability(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
+    """Delivered against promised violation rate, a panel a method."""
+    held = _sweeps(table, "market.risk_level")
+    if not held:
+        return None
+    series = [
+        ("violation_all_rate", "all network-steps", GREY, 0.97),
+        ("violation_binding_rate", "binding network-steps", BLUE, 1.0),
+        ("out_of_sample_binding_rate", "Monte Carlo, binding network-steps", RED, 1.03),
+    ]
+    series = [entry for entry in series if entry[0] in table]
+    n_columns = min(4, len(held))
+    n_rows = -(-len(held) // n_columns)
+    figure = Figure(figsize=(1.0 + 2.3 * n_columns, 0.8 + 2.3 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    top = 100 * float(np.nanmax(table["violation_binding_rate_high"]))
+    largest = 100 * float(table["market.risk_level"].max())
+    for ax, (method, runs) in zip(axes.flat, held, strict=False):
+        ax.plot([0, 100], [0, 100], color=BLACK, linewidth=0.8, linestyle="--", label="promised")
+        for name, text, colour, shift in series:
+            x = 100 * runs["market.risk_level"].to_numpy() * shift
+            rate = 100 * runs[name].to_numpy()
+            ax.errorbar(
+                x,
+                rate,
+                yerr=bars(runs, name, 100),
+                color=colour,
+                marker="o",
+                linewidth=0.8,
+                elinewidth=0.8,
+                label=text,
+            )
+        ax.set_title(method)
+        ax.set_xlim(0, 1.15 * largest)
+        ax.set_ylim(0, max(1.15 * largest, top))
+        rate_axis(ax, "x", [100 * level for level in sorted(set(table["market.risk_level"]))])
+        rate_axis(ax, "y")
+    for k, ax in enumerate(axes.flat):
+        ax.set_visible(k < len(held))
+        ax.xaxis.set_tick_params(labelbottom=k + n_columns >= len(held))
+    figure.supxlabel("promised violation probability per network and step [%]", fontsize=9)
+    figure.supylabel("violated in AC [%]", fontsize=9)
+    return with_legend(figure, axes.flat[0])
+
+
+def frontier(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
+    """Cost against delivered violation rate: every method over its level and its radius.
+
+    The rate is that over all network-steps: which steps bind depends on the method, their number
+    is common to all. That of the Monte Carlo checks is taken where there are any, since it has far
+    more scenarios.
+    """
+    checked = "out_of_sample_all_rate" in table
+    rate = "out_of_sample_all_rate" if checked else "violation_all_rate"
+    premiums = [c.name for c in compared if c.sign > 0 and f"{c.name}_percent" in table]
+    column = f"{premiums[0]}_percent" if premiums else "adjusted_cost_eur"
+    if premiums:  # the reference itself is where the premium is zero
+        table = table.assign(**{column: table[column].fillna(0.0)})
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    ax = figure.subplots()
+    for place, line in (("market.risk_level", "-"), ("market.radius", ":")):
+        for method, runs in _sweeps(table, place):
+            colour, _ = METHOD.get(method, (GREY, "."))
+            ax.plot(100 * runs[rate], runs[column], line, color=colour, linewidth=1)
+    for name, runs in table.groupby("market.method", sort=False):
+        colour, marker = METHOD.get(str(name), (GREY, "."))
+        ax.plot(100 * runs[rate], runs[column], marker, color=colour, label=str(name))
+    ax.plot([], [], "-", color=BLACK, label="over the promised level")
+    ax.plot([], [], ":", color=BLACK, label="over the radius")
+    rate_axis(ax, "x")
+    ax.set_xlabel(f"violated in AC, {'Monte Carlo, ' * checked}all network-steps [%]")
+    ax.set_ylabel(f"{premiums[0].replace('_', ' ')} [%]" if premiums else "cost [EUR per run]")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[Comparison]], Figure | None]] = {
+    "cost": cost,
+    "premium": premium,
+    "violation": violation,
+    "reliability": reliability,
+    "frontier": frontier,
+}
+"""Pictures by name."""
+
+
+def _sweeps(table: pd.DataFrame, place: str) -> list[tuple[str, pd.DataFrame]]:
+    """Treatments of one method that differ in one number only, sorted by it."""
+    other = "market.radius" if place == "market.risk_level" else "market.risk_level"
+    held = ["market.method", "market.coordination", "market.radius_rule", other]
+    groups = table.groupby(held, sort=False)
+    return [
+        (str(method), runs.sort_values(place))
+        for (method, *_), runs in groups
+        if runs[place].nunique() > 1
+    ]
