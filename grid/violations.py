@@ -52,8 +52,8 @@ def find_violations(
 
     The cause is ``fallback`` when the step was not cleared regularly; ``tail`` when the linear
     model violates the limit too at the realised errors, as it may with the promised
-    probability; ``recourse`` when it does so only because devices delivered less recourse than
-    asked; else ``linearisation``.
+    probability; ``recourse`` when it does so only because devices, flexible loads included, could
+    not deliver what was scheduled and asked; else ``linearisation``.
 
     Parameters
     ----------
