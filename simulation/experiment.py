@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulation.options import add_overrides, add_plugins
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,27 +40,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on in the folder; finished runs are kept"
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY.PATH=VALUE",
-        help="override any setting of all runs, e.g. days=7 (repeatable)",
-    )
+    add_overrides(parser, "override any setting of all runs, e.g. days=7 (repeatable)")
     parser.add_argument(
         "--output",
         type=Path,
         help="folder of the experiment (default: results/experiments/<name>, with -quick)",
     )
-    parser.add_argument(
-        "--allow-plugins",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="package or Python file whose classes a scenario may name; their code is run "
-        "(repeatable)",
-    )
+    add_plugins(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     return parser.parse_args(arguments)
 

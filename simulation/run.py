@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulation.options import add_overrides, add_plugins
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,27 +36,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--start", help="first day, YYYY-MM-DD, 00:00 UTC")
     parser.add_argument("--seed", type=int, help="seed of all random streams")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY.PATH=VALUE",
-        help="override any setting, e.g. market.risk_level=0.1 (repeatable)",
-    )
+    add_overrides(parser, "override any setting, e.g. market.risk_level=0.1 (repeatable)")
     parser.add_argument(
         "--output",
         type=Path,
         help="new or empty folder of the run (default: results/<scenario>-<time>)",
     )
-    parser.add_argument(
-        "--allow-plugins",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="package or Python file whose classes a scenario may name; their code is run "
-        "(repeatable)",
-    )
+    add_plugins(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     return parser.parse_args(arguments)
 

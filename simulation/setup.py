@@ -14,6 +14,7 @@ from agents.foresight import PerfectForesight
 from agents.population import PopulationError, ProfileNames, draw_population, read_population
 from agents.prosumer import registration
 from grid.cases import build_network
+from market.ambiguity import enough_samples
 from market.roster import Roster
 from simulation.prices import make_tariff
 from simulation.profiles import load_known_forecasts, load_profiles, require
@@ -110,7 +111,8 @@ def _archive(config: ScenarioConfig, profiles: ProfileSet) -> ForecastArchive | 
         known=load_known_forecasts(config.forecast, profiles),
     )
     risk_level = config.market.risk_level
-    if archive.n_samples * risk_level < 1:
+    equal = np.full(archive.n_samples, 1 / archive.n_samples)
+    if not enough_samples(equal, risk_level):
         msg = (
             f"forecast.sample_days {config.forecast.sample_days} and sample_hours "
             f"{config.forecast.sample_hours} give {archive.n_samples} error samples; "
