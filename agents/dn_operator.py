@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mesa
@@ -15,10 +16,11 @@ from grid.lindistflow import LinDistFlow
 from grid.network_model import AcModel
 from grid.sensitivity import SensitivityError
 from grid.units import S_BASE_KVA
-from market.bids import faults
+from market.bid_checks import faults
 from market.conditional import sample_weights
 from market.impedances import BranchFlowData
 from market.offers import ErrorSamples, NetworkOffer, PastErrors
+from market.price_blocks import n_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,10 +33,22 @@ if TYPE_CHECKING:
     from grid.network import RadialNetwork
     from grid.network_model import NetworkModel, NetworkPoint
     from market.bids import Bid
+    from market.nodal_prices import NodalPrices
 
     Array = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sensitivities:
+    """Sensitivities of the limit rows in one step."""
+
+    of_buses: Array
+    """To the active power of every bus, (n_rows, n_lines). [p.u./kW]"""
+    d_p: Array
+    d_q: Array
+    """To the active and reactive power of every member, (n_rows, n_members). [p.u./kW]"""
 
 
 class DnOperator(mesa.Agent):
@@ -77,7 +91,8 @@ class DnOperator(mesa.Agent):
         self._to_p, self._to_q, self._renewable_to_p = _source_matrices(peers, position)
         self._step = 0
         self._samples: ErrorSamples | None = None
-        self._sensitivities: dict[int, tuple[Array, Array]] = {}
+        self._sensitivities: dict[int, _Sensitivities] = {}
+        self._loss_d_p = np.zeros((0, network.n_lines))
 
     def validate(
         self, bids: Sequence[Bid], step: int, n_steps: int
@@ -100,6 +115,7 @@ class DnOperator(mesa.Agent):
         rejected : dict of str to str
             Reasons by peer; an unknown sender is named as it named itself.
         """
+        blocks = n_blocks(self._market)
         accepted: dict[str, Bid] = {}
         rejected: dict[str, str] = {}
         for bid in bids:
@@ -108,7 +124,7 @@ class DnOperator(mesa.Agent):
             if rating is None:
                 rejected[sender] = f"unknown peer {sender!r} in network {self.network!r}"
                 continue
-            found = faults(bid, rating, step, n_steps, self.network)
+            found = faults(bid, rating, step, n_steps, self.network, n_blocks=blocks)
             if sender in accepted:
                 found.append("second bid of the same peer")
             if found:
@@ -213,9 +229,11 @@ class DnOperator(mesa.Agent):
         for t in range(len(p_kw)):
             if t in refresh or self._step + t not in self._sensitivities:
                 d_p, d_q = point.sensitivities(t)
-                self._sensitivities[self._step + t] = d_p[:, self._bus], d_q[:, self._bus]
+                at_members = d_p[:, self._bus], d_q[:, self._bus]
+                self._sensitivities[self._step + t] = _Sensitivities(d_p, *at_members)
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
         loss_d_p, loss_d_q = self._loss_gradient(point)
+        self._loss_d_p = loss_d_p
         kept = point.solved[:, None]
         return NetworkOffer(
             network=self.network,
@@ -224,13 +242,55 @@ class DnOperator(mesa.Agent):
             value=point.value,
             limit=self.rows.limit,
             parent=self.rows.parent,
-            d_p={t: d[0] for t, d in enumerate(known)},
-            d_q={t: d[1] for t, d in enumerate(known)},
+            d_p={t: s.d_p for t, s in enumerate(known)},
+            d_q={t: s.d_q for t, s in enumerate(known)},
             loss_kw=point.loss_kw,
             loss_d_p=loss_d_p[:, self._bus],
             loss_d_q=loss_d_q[:, self._bus],
             converged=point.solved,
         )
+
+    def publish_prices(
+        self,
+        prices: NodalPrices,
+        network: int,
+        members: NDArray[np.intp],
+        k: int,
+        loss_price: float,
+    ) -> dict[str, Array]:
+        """Price every bus of a binding step but the source.
+
+        A bus with one peer has the price of that peer. The others, where the market has no say,
+        have that of a consumer without devices, at the operator's own sensitivities.
+
+        Parameters
+        ----------
+        prices : NodalPrices
+            What the clearing says.
+        network : int
+            Place of the network in the clearing.
+        members : ndarray of int, shape (n_members,)
+            The network's peers, in the clearing's order.
+        k : int
+            Binding step.
+        loss_price : float
+            Price of losses. [EUR/kWh]
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n_lines,)
+            The price ``dlmp`` and its components ``energy``, ``loss``, ``voltage`` and ``risk``.
+            [EUR/kWh]
+        """
+        sensitivity = self._sensitivities[self._step + k].of_buses
+        out = prices.of_consumers(network, k, sensitivity)
+        out["loss"] = -loss_price * self._loss_d_p[k]
+        out["dlmp"] = out["dlmp"] + out["loss"]
+        bus, first, count = np.unique(self._bus, return_index=True, return_counts=True)
+        alone = first[count == 1]
+        for name, at_bus in out.items():
+            at_bus[bus[count == 1]] = getattr(prices, name)[k, members[alone]]
+        return out
 
     def _loss_gradient(self, point: NetworkPoint) -> tuple[Array, Array]:
         """Differentiate the losses; next to voltage collapse they count as constant."""

@@ -13,8 +13,10 @@ from market.bids import Activation, Award
 from market.book import stack
 from market.clearing import MarketClearing
 from market.errors import SolverFailedError
+from market.price_blocks import n_blocks
 from market.recourse import network_errors
 from market.redispatch import GridState, RealTimeMarket, redispatch
+from market.trading_rules import apply_trading_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,11 +104,13 @@ class Dso(mesa.Agent):
         Returns
         -------
         book : BidBook
-            The bids in the roster's order.
+            The bids in the roster's order, under the market's trading rules.
         result : ClearingResult
             Schedule and certificates.
         """
-        book = stack(bids, retail, self.roster)
+        settings = self.clearing.settings
+        submitted = stack(bids, retail, self.roster, n_blocks(settings))
+        book = apply_trading_rules(submitted, settings, self.roster)
         return book, self.clearing.clear(step, book, tariff)
 
     def awards(self, book: BidBook, result: ClearingResult, step: int, cadence: int) -> list[Award]:

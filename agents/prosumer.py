@@ -22,6 +22,7 @@ from market.bids import (
     StorageOffer,
 )
 from market.devices import renewable_output
+from market.price_blocks import PriceBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,10 +82,17 @@ class Prosumer(mesa.Agent):
         Name of the network.
     position : mapping of str to int
         Position of each profile column in forecast arrays.
+    n_blocks : int
+        Number of price blocks in which a unit's cost is bid; zero: its cost curve is.
     """
 
     def __init__(
-        self, model: Any, spec: PeerSpec, network: str, position: Mapping[str, int]
+        self,
+        model: Any,
+        spec: PeerSpec,
+        network: str,
+        position: Mapping[str, int],
+        n_blocks: int = 0,
     ) -> None:
         super().__init__(model)
         self.spec = spec
@@ -95,6 +103,7 @@ class Prosumer(mesa.Agent):
         self.battery = _battery(spec)
         self.unit = _unit(spec)
         self.flexible = _flexible(spec)
+        self._n_blocks = n_blocks
         self._position = [position[column] for column in spec.columns]
         self._outlook: Outlook | None = None
 
@@ -137,7 +146,9 @@ class Prosumer(mesa.Agent):
             sell_limit_eur_per_kwh=observation.feed_in,
             q_max_kvar=self.rating.reactive_kvar,
             renewable=RenewableOffer(outlook.renewable_kw, 0.0) if self.spec.renewable_kw else None,
-            dispatchable=None if self.unit is None else _dispatchable_offer(self.unit),
+            dispatchable=None
+            if self.unit is None
+            else _dispatchable_offer(self.unit, self._n_blocks),
             storage=None if self.battery is None else _storage_offer(self.battery, worth),
             flexible=None
             if self.flexible is None
@@ -358,8 +369,11 @@ def _flexible(spec: PeerSpec) -> FlexibleLoad | None:
     )
 
 
-def _dispatchable_offer(unit: DispatchableUnit) -> DispatchableOffer:
-    return DispatchableOffer(unit.power_kw, unit.cost_eur_per_kwh, unit.cost_eur_per_kw2h)
+def _dispatchable_offer(unit: DispatchableUnit, n_blocks: int) -> DispatchableOffer:
+    curve = unit.power_kw, unit.cost_eur_per_kwh, unit.cost_eur_per_kw2h
+    if not n_blocks:
+        return DispatchableOffer(*curve)
+    return DispatchableOffer(unit.power_kw, 0.0, 0.0, PriceBlocks.along(*curve, n_blocks))
 
 
 def _storage_offer(battery: Battery, worth: float) -> StorageOffer:

@@ -21,7 +21,7 @@ Overrides = dict[ConfigPath, Any]
 """Values by place."""
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """Becomes part of a column name."""
-FigureName = Literal["cost", "premium", "violation", "reliability", "frontier"]
+FigureName = Literal["cost", "premium", "violation", "reliability", "frontier", "gains", "surplus"]
 
 
 class Design(Settings):
@@ -63,6 +63,9 @@ class Experiment(Design):
     are left out of those that follow."""
     premium_over: dict[Label, Overrides] = Field(default={})
     """Additional costs to report, in the same form."""
+    gains_over: dict[Label, Overrides] = Field(default={})
+    """What each peer gains, in the same form; with it, the table tells the market's key figures,
+    and who is worse off than in the treatment that his own is compared with."""
     figures: tuple[FigureName, ...] = ()
     """Pictures to draw; see ``simulation/figures.py``."""
     quick: Quick = Quick()
@@ -96,7 +99,7 @@ class Experiment(Design):
 
     @model_validator(mode="after")
     def _comparisons_have_a_reference(self) -> Experiment:
-        for kind in ("reduction_against", "premium_over"):
+        for kind in ("reduction_against", "premium_over", "gains_over"):
             for name, change in getattr(self, kind).items():
                 if not any(self.reference(treatment, change) for treatment in self.treatments):
                     msg = f"{kind}.{name}: no treatment differs from another one by {change}"

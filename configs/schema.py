@@ -123,22 +123,30 @@ MethodName = Literal[
     "robust",
 ]
 
+PricingName = Literal["dlmp", "uniform", "mid_market_rate", "supply_demand_ratio", "pay_as_bid"]
+
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*")
 """``package.module:ClassName``, or with a dot in place of the colon."""
 
 
-def _known_or_path(method: str) -> str:
-    if method not in get_args(MethodName) and not CLASS_PATH.fullmatch(method):
-        names = ", ".join(map(repr, get_args(MethodName)))
-        msg = f"should be {names}, or the path of a class, package.module:ClassName"
-        raise ValueError(msg)
-    return method
+def _one_of(names: tuple[str, ...]) -> AfterValidator:
+    """Allow some names and the path of any class."""
+
+    def known_or_path(name: str) -> str:
+        if name not in names and not CLASS_PATH.fullmatch(name):
+            known = ", ".join(map(repr, names))
+            msg = f"should be {known}, or the path of a class, package.module:ClassName"
+            raise ValueError(msg)
+        return name
+
+    return AfterValidator(known_or_path)
 
 
-Method = Annotated[str, AfterValidator(_known_or_path)]
-
+Method = Annotated[str, _one_of(get_args(MethodName))]
+Pricing = Annotated[str, _one_of(get_args(PricingName))]
 
 GridModel = Literal["ac_sensitivity", "lindistflow", "socp"]
+Matching = Literal["proportional", "electrical_distance", "merit_order"]
 
 
 class Market(Settings):
@@ -184,12 +192,50 @@ class Market(Settings):
     """Largest number of solve-and-relinearise passes of one clearing."""
     violation_price_eur_per_pu_h: Positive = 5e5
     """Price of a constraint that cannot be kept, far above any market price. [EUR/(p.u. h)]"""
+    pricing: Pricing = "mid_market_rate"
+    """How trades between peers are priced: a name (see ``market/pricing.py``), or the path of a
+    class of your own, which has to be allowed when the run is started."""
+    matching: Matching = "merit_order"
+    """How the pool's purchases and sales become bilateral trades: see ``market/matching.py``."""
+    network_fee_rule: Literal["flat", "distance"] = "flat"
+    """Whether every trade pays the full fee, or in proportion to the electrical distance between
+    seller and buyer, the farthest pair paying the full one."""
     network_fee_within_eur_per_kwh: NonNegative = 0.07
     """Fee on energy bought from peers. [EUR/kWh]"""
     network_fee_across_eur_per_kwh: NonNegative = 0.01
     """Additional fee on energy bought from peers of another network. [EUR/kWh]"""
-    exchange_limit_kw: Positive | None = None
-    """Largest P2P export or import of a network; none: unlimited. [kW]"""
+    imbalance_pricing: Literal["one_sided", "two_sided"] = "one_sided"
+    """Whether the sign of its network's imbalance or that of its own decides on the price of a
+    peer's deviation."""
+    loss_allocation: Literal["operator", "proportional", "marginal"] = "operator"
+    """Who bears the losses: the network's operator; its peers by the energy they exchange with the
+    grid; its peers by their marginal effect."""
+    risk_allocation: Literal["socialised", "causation"] = "socialised"
+    """Whether the DSO bears what safety margins and recourse capacity cost, or the peers whose
+    forecast errors cause it."""
+    risk_prices: bool = True
+    """Whether the window is cleared once more without margins and reserves, which tells what part
+    of every price is due to risk."""
+    traders: Literal["everyone", "prosumers"] = "everyone"
+    """Who may trade with peers: also pure consumers, or owners of generation or storage only."""
+    price_floor_eur_per_kwh: NonNegative | None = None
+    """No trade is priced below this. [EUR/kWh]"""
+    price_cap_eur_per_kwh: NonNegative | None = None
+    """No trade is priced above this, network fees left out. [EUR/kWh]"""
+    bid_format: Literal["quadratic", "blocks"] = "quadratic"
+    """Whether dispatchable units bid their cost curve, or price-quantity blocks along it."""
+    bid_blocks: int = Field(default=4, ge=1, le=50)
+    """Largest number of blocks of one offer, with ``bid_format: blocks``."""
+    exchange_limit_kw: Positive | dict[Name, Positive] | None = None
+    """Largest P2P export or import of every network, or of some by name; none: unlimited. [kW]"""
+
+    @model_validator(mode="after")
+    def _floor_is_below_cap(self) -> Market:
+        floor, cap = self.price_floor_eur_per_kwh, self.price_cap_eur_per_kwh
+        if floor is not None and cap is not None and floor > cap:
+            msg = f"price_floor_eur_per_kwh {floor} must not exceed price_cap_eur_per_kwh {cap}"
+            raise ValueError(msg)
+        return self
 
 
 class Prices(Settings):
@@ -264,6 +310,15 @@ class OutOfSample(Settings):
     """Days whose errors are drawn on: the step's own day and those after it. [d]"""
 
 
+class Emissions(Settings):
+    """Intensities for the emissions of a run; without them none are reported."""
+
+    grid_kg_per_kwh: NonNegative | None = None
+    """Of energy from the upstream grid. [kg CO2/kWh]"""
+    dispatchable_kg_per_kwh: NonNegative | None = None
+    """Of energy from dispatchable units. [kg CO2/kWh]"""
+
+
 class ScenarioConfig(Settings):
     """Everything that defines a run."""
 
@@ -289,6 +344,8 @@ class ScenarioConfig(Settings):
     """Forecasts and error samples."""
     out_of_sample: OutOfSample = OutOfSample()
     """Monte Carlo checks."""
+    emissions: Emissions = Emissions()
+    """Emission intensities."""
 
     @field_validator("step_minutes")
     @classmethod
@@ -303,6 +360,15 @@ class ScenarioConfig(Settings):
         names = [network.name for network in self.networks]
         if len(set(names)) < len(names):
             msg = f"network names must be unique, got {names}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _limited_networks_exist(self) -> ScenarioConfig:
+        limits, names = self.market.exchange_limit_kw, [network.name for network in self.networks]
+        unknown = set(limits) - set(names) if isinstance(limits, dict) else set()
+        if unknown:
+            msg = f"market.exchange_limit_kw: no network {min(unknown)!r}; networks are {names}"
             raise ValueError(msg)
         return self
 

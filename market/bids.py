@@ -6,7 +6,7 @@ Power is in kW and kvar, energy in kWh, prices in EUR/kWh.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from market.price_blocks import PriceBlocks
 
     Series = NDArray[np.float64]
 
@@ -31,7 +33,7 @@ class RenewableOffer:
 
 @dataclass(frozen=True)
 class DispatchableOffer:
-    """A dispatchable unit; its cost is linear plus quadratic in power."""
+    """A dispatchable unit; its cost is linear plus quadratic in power, or given by blocks."""
 
     p_max_kw: float
     """Rating. [kW]"""
@@ -39,6 +41,8 @@ class DispatchableOffer:
     """Linear cost. [EUR/kWh]"""
     cost_eur_per_kw2h: float
     """Quadratic cost. [EUR/(kW2 h)]"""
+    blocks: PriceBlocks | None = None
+    """Instead of these costs, which are zero then, where the market takes price blocks."""
 
 
 @dataclass(frozen=True)
@@ -218,126 +222,3 @@ class MeterReading:
     """Recourse delivered: change of injection against the schedule. [kW]"""
     recourse_asked_kw: float
     """Recourse asked for. [kW]"""
-
-
-def faults(bid: Bid, rating: Rating, step: int, n_steps: int, network: str) -> list[str]:
-    """Check a bid against the registration of its peer.
-
-    Returns
-    -------
-    list of str
-        Every fault found, each naming the field, the value and what is allowed; empty for a
-        valid bid.
-    """
-    found = []
-    if not isinstance(bid.step, int | np.integer) or bid.step != step:
-        found.append(f"step {bid.step!r:.40} is not the current step {step}")
-    if not isinstance(bid.network, str) or bid.network != network:
-        found.append(f"network {bid.network!r:.40} is not the peer's network {network!r}")
-    shaped = list(_shape_faults(bid, n_steps))
-    if shaped:
-        return found + shaped
-    return found + list(_value_faults(bid, rating))
-
-
-_KINDS = {
-    "renewable": RenewableOffer,
-    "dispatchable": DispatchableOffer,
-    "storage": StorageOffer,
-    "flexible": FlexibleOffer,
-    "recourse": RecourseOffer,
-}
-
-
-def _numbers(bid: Bid) -> Iterator[tuple[str, object]]:
-    """Every numeric field of a bid and of its offers, by dotted name."""
-    offers = [(o, f"{name}.") for name, o in bid.offers if isinstance(o, _KINDS[name])]
-    for holder, prefix in [(bid, ""), *offers]:
-        for field in fields(holder):  # type: ignore[arg-type]
-            if field.name.endswith(_NUMERIC):
-                yield prefix + field.name, getattr(holder, field.name)
-
-
-_NUMERIC = ("_kw", "_kvar", "_kwh", "_h", "_kw2h", "_share", "_efficiency")
-_SIGNED = ("recourse.up_eur_per_kwh", "recourse.down_eur_per_kwh", "load_kvar")
-
-
-def _shape_faults(bid: Bid, n_steps: int) -> Iterator[str]:
-    """Offers of another kind, and fields that are not finite numbers of the right shape."""
-    for name, offer in bid.offers:
-        if not isinstance(offer, _KINDS[name]):
-            yield f"{name} is not a {_KINDS[name].__name__}: {offer!r:.40}"
-    for name, value in _numbers(bid):
-        expected = (n_steps,) if name in _SERIES else ()
-        array = _as_numbers(value)
-        if array is None:
-            yield f"{name} is not a number: {value!r:.40}"
-        elif expected and not isinstance(value, np.ndarray):
-            yield f"{name} is not an array: {value!r:.40}"
-        elif array.shape != expected:
-            yield f"{name} has shape {array.shape}, expected {expected}"
-        elif not np.isfinite(array).all():
-            yield f"{name} is not finite"
-        elif name not in _SIGNED and (array < 0).any():
-            yield f"{name} is negative: {array.min():g}"
-
-
-def _as_numbers(value: object) -> Series | None:
-    """Return real numbers as an array, and None for anything else."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        return None
-    return array if array.dtype.kind in "iuf" else None
-
-
-_SERIES = (
-    "load_kw",
-    "load_kvar",
-    "buy_limit_eur_per_kwh",
-    "sell_limit_eur_per_kwh",
-    "renewable.available_kw",
-    "flexible.baseline_kw",
-)
-
-
-def _value_faults(bid: Bid, rating: Rating) -> Iterator[str]:
-    """Values beyond what the peer registered, or that contradict each other."""
-    tolerance = 1e-6
-    limited = [("q_max_kvar", bid.q_max_kvar, rating.reactive_kvar)]
-    total = bid.load_kw
-    if bid.renewable is not None:
-        limited.append(
-            ("renewable.available_kw", bid.renewable.available_kw.max(), rating.renewable_kw)
-        )
-    if bid.dispatchable is not None:
-        limited.append(("dispatchable.p_max_kw", bid.dispatchable.p_max_kw, rating.dispatchable_kw))
-    if bid.storage is not None:
-        storage = bid.storage
-        limited += [
-            ("storage.charge_max_kw", storage.charge_max_kw, rating.storage_kw),
-            ("storage.discharge_max_kw", storage.discharge_max_kw, rating.storage_kw),
-            ("storage.energy_max_kwh", storage.energy_max_kwh, rating.storage_kwh),
-        ]
-        low, now, high = storage.energy_min_kwh, storage.energy_kwh, storage.energy_max_kwh
-        if not low - tolerance <= now <= high + tolerance:
-            yield f"storage.energy_kwh {now:g} is outside [{low:g}, {high:g}]"
-        for side in ("charge_efficiency", "discharge_efficiency"):
-            if getattr(storage, side) != getattr(rating, side):
-                yield (
-                    f"storage.{side} {getattr(storage, side):g} differs from the registered "
-                    f"{getattr(rating, side):g}"
-                )
-    if bid.flexible is not None:
-        flexible = bid.flexible
-        total = total + flexible.baseline_kw
-        limited += [
-            ("flexible.served_max_kw", flexible.served_max_kw, rating.flexible_kw),
-            ("flexible.baseline_kw", flexible.baseline_kw.max(), flexible.served_max_kw),
-            ("flexible.curtailable_share", flexible.curtailable_share, 1.0),
-            ("flexible.backlog_kwh", flexible.backlog_kwh, flexible.backlog_max_kwh),
-        ]
-    limited.append(("load_kw", total.max(), rating.connection_kw))
-    for name, value, allowed in limited:
-        if value > allowed + tolerance:
-            yield f"{name} {value:g} exceeds the allowed {allowed:g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -49,9 +49,10 @@ class BidBook:
     load_kvar: Array
     """Reactive load, shape (n_steps, n_peers)."""
     buy_limit: Array
-    """Highest buying price, shape (n_steps, n_peers). [EUR/kWh]"""
+    """Highest buying price, shape (n_steps, n_peers); minus infinity: buys from no peer. [EUR/kWh]
+    """
     sell_limit: Array
-    """Lowest selling price, shape (n_steps, n_peers). [EUR/kWh]"""
+    """Lowest selling price, shape (n_steps, n_peers); infinity: sells to no peer. [EUR/kWh]"""
     q_max_kvar: Array
     renewable_min_kw: Array
     renewable_max_kw: Array
@@ -59,6 +60,9 @@ class BidBook:
     dispatchable_max_kw: Array
     dispatchable_cost: Array
     dispatchable_cost_quadratic: Array
+    block_kw: Array
+    block_price: Array
+    """Price blocks of the dispatchable units, (n_dispatchable, n_blocks). [kW, EUR/kWh]"""
     charge_max_kw: Array
     discharge_max_kw: Array
     energy_min_kwh: Array
@@ -85,8 +89,20 @@ class BidBook:
         """Injection that is no decision: minus the must-serve load, (n_steps, n_peers). [kW]"""
         return -self.load_kw
 
+    @property
+    def may_buy(self) -> NDArray[np.bool_]:
+        """Whether each peer may buy from peers, shape (n_steps, n_peers)."""
+        return self.participates & (self.buy_limit > -np.inf)
 
-def stack(bids: Mapping[str, Bid], retail: Mapping[str, Bid], roster: Roster) -> BidBook:
+    @property
+    def may_sell(self) -> NDArray[np.bool_]:
+        """Whether each peer may sell to peers, shape (n_steps, n_peers)."""
+        return self.participates & (self.sell_limit < np.inf)
+
+
+def stack(
+    bids: Mapping[str, Bid], retail: Mapping[str, Bid], roster: Roster, n_blocks: int = 0
+) -> BidBook:
     """Stack bids into a book.
 
     Parameters
@@ -97,6 +113,8 @@ def stack(bids: Mapping[str, Bid], retail: Mapping[str, Bid], roster: Roster) ->
         What the network operator expects of every other peer: load and renewable power only.
     roster : Roster
         The registered peers.
+    n_blocks : int
+        Largest number of price blocks of an offer; zero where units bid cost curves.
     """
     participates = np.array([peer in bids for peer in roster.peer_id])
     everyone = [bids.get(peer) or retail[peer] for peer in roster.peer_id]
@@ -112,6 +130,16 @@ def stack(bids: Mapping[str, Bid], retail: Mapping[str, Bid], roster: Roster) ->
             found = getattr(everyone[k], offer)
             if found is not None:
                 out[:, j] = getattr(found, attribute)
+        return out
+
+    def blocks(attribute: str, beyond: Literal["edge", "constant"]) -> Array:
+        """Fill up with empty blocks at the last price."""
+        out = np.zeros((len(roster.dispatchable), n_blocks))
+        for row, k in zip(out, roster.dispatchable, strict=True):
+            offer = everyone[k].dispatchable
+            if offer is not None and offer.blocks is not None:
+                given = getattr(offer.blocks, attribute)
+                row[:] = np.pad(given, (0, n_blocks - len(given)), mode=beyond)
         return out
 
     ren, dg, sto, flex = roster.renewable, roster.dispatchable, roster.storage, roster.flexible
@@ -134,6 +162,8 @@ def stack(bids: Mapping[str, Bid], retail: Mapping[str, Bid], roster: Roster) ->
         dispatchable_max_kw=dg_max,
         dispatchable_cost=column(dg, "dispatchable", "cost_eur_per_kwh", 0.0),
         dispatchable_cost_quadratic=column(dg, "dispatchable", "cost_eur_per_kw2h", 0.0),
+        block_kw=blocks("quantity_kw", "constant"),
+        block_price=blocks("price_eur_per_kwh", "edge"),
         charge_max_kw=charge_max,
         discharge_max_kw=discharge_max,
         energy_min_kwh=column(sto, "storage", "energy_min_kwh", 0.0),

@@ -252,6 +252,7 @@ def pose_rows(
         ChanceRow(
             network=network,
             step=t,
+            index=int(r),
             conic=conic and hour.kappa[r] > 0,
             d_p=offer.d_p[t][r],
             d_q=offer.d_q[t][r],

@@ -132,6 +132,8 @@ class ChanceRow:
     ----------
     network, step : int
         Where it belongs.
+    index : int
+        Its place among the network's constrained quantities.
     conic : bool
         Whether the row is a cone.
     d_p, d_q : ndarray, shape (n_members,)
@@ -155,6 +157,7 @@ class ChanceRow:
 
     network: int
     step: int
+    index: int
     conic: bool
     d_p: Array
     d_q: Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +13,16 @@ from market.acceptance import Acceptance
 from market.calibration import pose_rows, second_stage
 from market.errors import SolverFailedError
 from market.first_stage import FirstStage
-from market.margins import Margins
+from market.margins import BINDING_DUAL, Margins
 from market.parameters import LossModel
 from market.recourse import RecoursePolicy
-from market.relaxation import Exactness, RelaxedGrid, no_losses
+from market.relaxation import Exactness, RelaxedGrid
+from market.risk import risk_shares
 from market.schedule import fixed_injection, from_decisions, supplier_only
 from market.uncertainty import SetPoints, Uncertainty
 from market.warm_start import LastClearing, warm_start
+from market.window import Window
+from market.worthwhile import keep_worthwhile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
     from market.calibration import Audit
     from market.chance import ChanceRow
     from market.first_stage import Decisions
+    from market.nodal_prices import NodalPrices
     from market.offers import GridOperator, NetworkOffer
     from market.parameters import SecondStage
+    from market.risk import RiskShares
     from market.roster import Roster
     from market.schedule import Schedule
 
@@ -67,6 +72,10 @@ class ClearingResult:
         Seconds inside the solver, and altogether.
     exactness : Exactness, optional
         How exact the branch-flow relaxation is, where it is the grid model.
+    prices : NodalPrices, optional
+        Prices of the binding steps; none after a fallback.
+    risk : tuple of RiskShares
+        Who causes the cost of risk, by binding step; empty after a fallback.
     """
 
     schedule: Schedule
@@ -80,20 +89,15 @@ class ClearingResult:
     solver_s: float
     wall_s: float
     exactness: Exactness | None = None
-
-
-@dataclass
-class _Clock:
-    """Seconds spent where."""
-
-    start: float = field(default_factory=time.perf_counter)
-    solver: float = 0.0
+    prices: NodalPrices | None = None
+    risk: tuple[RiskShares, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class _Iterate:
     """One pass: a schedule and what it promises."""
 
+    rows: list[ChanceRow]
     decisions: Decisions
     schedule: Schedule
     offers: tuple[NetworkOffer, ...]
@@ -142,7 +146,7 @@ class MarketClearing:
             The schedule with its certificates; on a solver failure the supplier-only schedule,
             flagged as fallback.
         """
-        clock = _Clock()
+        start = time.perf_counter()
         n_steps = self.roster.n_steps
         before = warm_start(self._last, step, book, self.roster, self.policy.n_signals)
         uncertainty = self._uncertainty(book)
@@ -150,65 +154,56 @@ class MarketClearing:
         offers = self._linearise(before, self.margins.unknown_steps(step))
         self.margins.choose_radii(step, before, offers, uncertainty)
         self.margins.calibrate(step, before, offers, uncertainty)
-        second = second_stage(self.margins.factors, uncertainty, n_steps)
-        relaxed = self._relaxed(book, tariff)
-        first_stage = self._compiled(book, tariff)
-        first_stage.parameters.assign(
+        window = Window(
             book=book,
             tariff=tariff,
-            second=second,
-            losses=self._losses(offers) if relaxed is None else no_losses(self.roster),
-            roster=self.roster,
-            groups=self._groups,
-            policy=self.policy,
-            q_damping=first_stage.q_damping,
+            second=second_stage(self.margins.factors, uncertainty, n_steps),
+            losses=self._losses(offers),
+            first_stage=self._compiled(book, tariff),
+            relaxed=self._relaxed(book, tariff),
+            start=start,
         )
         try:
-            iterates = self._passes(
-                first_stage,
-                book,
-                offers,
-                relaxed=relaxed,
-                uncertainty=uncertainty,
-                clock=clock,
-            )
+            iterates = self._passes(window, offers, uncertainty)
         except SolverFailedError as error:
             log.warning("step %d: solver failed (%s); supplier-only schedule", step, error)
-            return self._fall_back(book, second, clock)
+            return self._fall_back(window)
         best = min(iterates, key=self._preference)
         self._remember(step, book, best.schedule)
+        prices = window.nodal_prices(
+            best.decisions,
+            best.rows,
+            best.offers,
+            len(self.margins.binding_steps),
+            tell_risk=self.settings.risk_prices,
+        )
         return ClearingResult(
             schedule=best.schedule,
             offers=best.offers,
             audits=best.audits,
-            second=second,
+            second=window.second,
             objective=best.decisions.objective,
             duals=best.decisions.duals,
             fallback="",
             n_passes=len(iterates),
-            solver_s=clock.solver,
-            wall_s=time.perf_counter() - clock.start,
+            solver_s=window.solver_s,
+            wall_s=window.wall_s,
             exactness=_exactness(iterates[0].decisions, best.decisions),
+            prices=prices,
+            risk=self._risk(best, uncertainty),
         )
 
     # The loop ---------------------------------------------------------------------------------
 
     def _passes(
-        self,
-        first_stage: FirstStage,
-        book: BidBook,
-        offers: tuple[NetworkOffer, ...],
-        *,
-        relaxed: RelaxedGrid | None,
-        uncertainty: Uncertainty,
-        clock: _Clock,
+        self, window: Window, offers: tuple[NetworkOffer, ...], uncertainty: Uncertainty
     ) -> list[_Iterate]:
         """Solve until the binding steps are certified and nothing is wasted."""
         iterates: list[_Iterate] = []
         for _ in range(self.settings.max_passes):
-            rows = self._rows(offers, book, relaxed)
+            rows = self._rows(window, offers)
             try:
-                decisions = first_stage.solve(rows, relaxed)
+                decisions = window.solve(rows)
             except SolverFailedError:
                 if not iterates:
                     raise
@@ -216,22 +211,22 @@ class MarketClearing:
                     "solver failed after %d passes; the best of them is kept", len(iterates)
                 )
                 break
-            clock.solver += decisions.solver_s
             schedule = from_decisions(
                 decisions.values,
-                book,
+                window.book,
                 self.roster,
                 self._groups,
                 coordination=self.settings.coordination,
                 n_signals=self.policy.n_signals,
             )
+            schedule = keep_worthwhile(schedule, window.book, self.settings, self.roster)
             uncertainty.follow(schedule, self.margins.binding_steps)
             schedule = uncertainty.capped(schedule)
             exact = self._linearise(schedule, self.margins.binding_steps)
             steepest = _steepest(rows, decisions.mu)
             audits = self.margins.audit(schedule, exact, uncertainty, steepest)
-            iterates.append(_Iterate(decisions, schedule, exact, audits))
-            relaxation = decisions.relaxation
+            iterates.append(_Iterate(rows, decisions, schedule, exact, audits))
+            relaxed, relaxation = window.relaxed, decisions.relaxation
             restated = relaxed and relaxation and relaxed.note(relaxation)
             if not restated and self._acceptance.settled(audits, schedule):
                 break
@@ -273,13 +268,9 @@ class MarketClearing:
         samples = [operator.samples for operator in self.operators]
         return Uncertainty(samples, self.policy, self.roster, set_points)
 
-    def _rows(
-        self,
-        offers: tuple[NetworkOffer, ...],
-        book: BidBook,
-        relaxed: RelaxedGrid | None,
-    ) -> list[ChanceRow]:
+    def _rows(self, window: Window, offers: tuple[NetworkOffer, ...]) -> list[ChanceRow]:
         """Pose the chosen rows of every network and step."""
+        book, relaxed = window.book, window.relaxed
         fixed_p, fixed_q = fixed_injection(book, self.roster), -book.load_kvar
         rows: list[ChanceRow] = []
         for (d, t), hour in self.margins.hours.items():
@@ -287,7 +278,7 @@ class MarketClearing:
             fixed = fixed_p[:, members], fixed_q[:, members]
             conic = t in self.margins.binding_steps
             posed = pose_rows(offers[d], hour, fixed, network=d, t=t, conic=conic)
-            rows += posed if relaxed is None else relaxed.rows(posed, hour.chosen, offers[d])
+            rows += posed if relaxed is None else relaxed.rows(posed, offers[d])
         return rows
 
     def _linearise(self, schedule: Schedule, refresh: range | set[int]) -> tuple[NetworkOffer, ...]:
@@ -341,13 +332,25 @@ class MarketClearing:
         self._last = LastClearing(step, schedule, idle.p_kw, curtailed)
         self.margins.remember(step)
 
-    def _fall_back(
-        self,
-        book: BidBook,
-        second: SecondStage,
-        clock: _Clock,
-    ) -> ClearingResult:
+    def _risk(self, best: _Iterate, uncertainty: Uncertainty) -> tuple[RiskShares, ...]:
+        """Allocate the cost of risk of the binding steps: that of the limits that bind."""
+        binds = best.decisions.mu > BINDING_DUAL
+        rows = [row for row, does in zip(best.rows, binds.tolist(), strict=True) if does]
+        return tuple(
+            risk_shares(
+                rows,
+                best.decisions.mu[binds] / self.roster.step_hours,
+                schedule=best.schedule,
+                uncertainty=uncertainty,
+                roster=self.roster,
+                step=t,
+            )
+            for t in self.margins.binding_steps
+        )
+
+    def _fall_back(self, window: Window) -> ClearingResult:
         """Schedule every peer on its retail contract."""
+        book = window.book
         schedule = supplier_only(book, self.roster, self.policy.n_signals)
         offers = self._linearise(schedule, range(self.roster.n_steps))
         self.margins.forget()
@@ -357,13 +360,13 @@ class MarketClearing:
             schedule=schedule,
             offers=offers,
             audits=audits,
-            second=second,
+            second=window.second,
             objective=float("nan"),
             duals={},
             fallback="supplier_only",
             n_passes=0,
-            solver_s=clock.solver,
-            wall_s=time.perf_counter() - clock.start,
+            solver_s=window.solver_s,
+            wall_s=window.wall_s,
         )
 
 

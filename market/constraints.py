@@ -91,10 +91,15 @@ def pool_balance(
     return out
 
 
-def exchange_limit(v: Variables, limit_kw: float) -> list[cp.Constraint]:
-    """No network exports or imports more than the limit through P2P trades."""
+def exchange_limit(v: Variables, limit_kw: NDArray[np.float64]) -> list[cp.Constraint]:
+    """No network exports or imports more than its limit through P2P trades, if it has any."""
+    limited = np.flatnonzero(np.isfinite(limit_kw))
+    if not len(limited):
+        return []
+    top = np.tile(limit_kw[limited], (v.exchange_out.shape[0], 1))
     return _labelled(
-        exchange_out_max=v.exchange_out <= limit_kw, exchange_in_max=v.exchange_in <= limit_kw
+        exchange_out_max=v.exchange_out[:, limited] <= top,
+        exchange_in_max=v.exchange_in[:, limited] <= top,
     )
 
 
@@ -115,6 +120,17 @@ def dispatchable_range(
         dispatchable_max=v.dispatchable + up_kw <= top,
         dispatchable_min=v.dispatchable - down_kw >= 0,
     )
+
+
+def block_costs(v: Variables, p: Parameters) -> list[cp.Constraint]:
+    """Fuel costs what the line through each price block says, or more; see ``price_blocks``."""
+    n_steps, n_units = v.dispatchable.shape
+    if not n_units:
+        return []
+    n_blocks = p.block_price.size // n_units
+    every_block = cp.hstack([v.dispatchable] * n_blocks)
+    lines = cp.multiply(_tile(p.block_price, n_steps), every_block) + _tile(p.block_offset, n_steps)
+    return _labelled(block_costs=cp.hstack([v.fuel] * n_blocks) >= lines)
 
 
 def storage_dynamics(v: Variables, p: Parameters, roster: Roster) -> list[cp.Constraint]:

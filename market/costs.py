@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from market.matching import Trades
     from market.roster import Roster
 
     Array = NDArray[np.float64]
@@ -28,20 +29,18 @@ COMPONENTS = (
 
 @dataclass(frozen=True, eq=False)
 class Flows:
-    """Quantities of one step that cost something, in the roster's order.
+    """Quantities of one step that cost something, and what was agreed for them.
 
-    Scheduled trades are firm; devices, losses and the deviation are what really happened (or,
-    for the first stage alone, what is scheduled, with no deviation).
+    All in the roster's order. Scheduled trades are firm; devices, losses and the deviation are
+    what really happened (or, for the first stage alone, what is scheduled, with no deviation).
     """
 
     supplier_buy_kw: Array
     """Scheduled purchases of every peer from the supplier, (n_peers,)."""
     supplier_sell_kw: Array
     """Scheduled sales of every peer to the supplier, (n_peers,)."""
-    bought_kw: Array
-    """Purchases of every peer from peers, (n_peers,)."""
-    received_kw: Array
-    """P2P energy every network receives from others, net, (n_networks,)."""
+    network_fees: Array
+    """Fees on what the peers of every network buy from peers, (n_networks,). [EUR/h]"""
     dispatchable_kw: Array
     charge_kw: Array
     discharge_kw: Array
@@ -49,6 +48,8 @@ class Flows:
     backlog_kwh: Array
     reserve_kw: Array
     """Power that every recourse device keeps ready, (n_recourse,)."""
+    capacity_price: Array
+    """Price it was offered at, (n_recourse,). [EUR/(kW h)]"""
     loss_kw: Array
     """AC losses of every network, (n_networks,)."""
     deviation_kw: Array
@@ -84,8 +85,6 @@ class DeviceCosts:
     """[EUR/kWh]"""
     deferral: Array
     """[EUR/(kWh h)]"""
-    capacity: Array
-    """[EUR/(kW h)]"""
 
 
 def fuel_cost(power_kw: Array, costs: DeviceCosts, hours: float) -> Array:
@@ -105,9 +104,24 @@ def discomfort_cost(
     return hours * (costs.willingness_to_pay * curtailed_kw + costs.deferral * backlog_kwh)
 
 
-def capacity_payment(reserve_kw: Array, costs: DeviceCosts, hours: float) -> Array:
-    """Payment of every recourse device for being ready. [EUR]"""
-    return hours * costs.capacity * reserve_kw
+def fees_by_network(trades: Trades, trade_fee: Array, roster: Roster) -> Array:
+    """Network fees on the trades by the buyer's network, (n_networks,). [EUR/h]
+
+    ``trade_fee`` is that of every trade. [EUR/kWh]
+    """
+    network = roster.network_of[trades.buyer]
+    fees = np.bincount(network, trades.power_kw * trade_fee, minlength=roster.n_networks)
+    return np.asarray(fees, dtype=np.float64)
+
+
+def loss_cost(flows: Flows, prices: StepPrices, hours: float) -> Array:
+    """Cost of every network's losses. [EUR]"""
+    return hours * prices.loss * flows.loss_kw
+
+
+def capacity_payment(flows: Flows, hours: float) -> Array:
+    """Payment of every recourse device for being ready, at its offered price. [EUR]"""
+    return hours * flows.capacity_price * flows.reserve_kw
 
 
 def imbalance_price(flows: Flows, prices: StepPrices) -> Array:
@@ -150,8 +164,6 @@ def operational_cost(
         return np.asarray(by_network, dtype=np.float64)
 
     supplier = prices.retail * flows.supplier_buy_kw - prices.feed_in * flows.supplier_sell_kw
-    fees = prices.fee_within * sums(flows.bought_kw, everyone)
-    fees += prices.fee_across * np.maximum(flows.received_kw, 0)
     wear = wear_cost(flows.charge_kw, flows.discharge_kw, costs, hours)
     discomfort = discomfort_cost(flows.curtailed_kw, flows.backlog_kwh, costs, hours)
     return {
@@ -161,10 +173,8 @@ def operational_cost(
         ),
         "storage_wear": sums(wear, roster.storage),
         "flexible_discomfort": sums(discomfort, roster.flexible),
-        "network_fees": hours * fees,
-        "losses": hours * prices.loss * flows.loss_kw,
-        "recourse_capacity": sums(
-            capacity_payment(flows.reserve_kw, costs, hours), roster.recourse
-        ),
+        "network_fees": hours * flows.network_fees,
+        "losses": loss_cost(flows, prices, hours),
+        "recourse_capacity": sums(capacity_payment(flows, hours), roster.recourse),
         "imbalance": imbalance_cost(flows, prices, hours),
     }

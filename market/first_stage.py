@@ -20,8 +20,10 @@ from market import objective as obj
 from market.chance import SCALE
 from market.conic_form import ChanceCones, Layout, device_columns
 from market.parameters import Parameters
+from market.price_blocks import n_blocks
 from market.recourse import RecoursePolicy
 from market.solve import ConicProblem, solve
+from market.trading_rules import exchange_limits
 from market.variables import Variables
 
 if TYPE_CHECKING:
@@ -90,8 +92,9 @@ class FirstStage:
         self.q_damping = q_damping
         n_groups = int(groups.max()) + 1
         self.policy = RecoursePolicy.of(settings, roster.n_networks)
-        self.variables = v = Variables.create(roster, n_groups, self.policy)
-        self.parameters = p = Parameters.create(roster, n_groups, self.policy)
+        blocks = n_blocks(settings)
+        self.variables = v = Variables.create(roster, n_groups, self.policy, blocks)
+        self.parameters = p = Parameters.create(roster, n_groups, self.policy, blocks)
         self.problem = cp.Problem(
             cp.Minimize(self._objective(v, p, settings)), self._constraints(v, p, settings)
         )
@@ -106,7 +109,7 @@ class FirstStage:
         per_hour = (
             obj.upstream_energy(v, p, controlled_kw)
             + obj.bid_premiums(v, p)
-            + obj.dispatchable_fuel(v, p)
+            + (obj.block_fuel(v) if n_blocks(settings) else obj.dispatchable_fuel(v, p))
             + obj.storage_wear(v, p)
             + obj.stored_value(v, p, roster)
             + obj.flexible_discomfort(v, p, roster)
@@ -132,13 +135,10 @@ class FirstStage:
             *con.peer_balance(v, p, roster),
             *con.peer_to_peer(v, p, roster, groups),
             *con.pool_balance(v, roster, groups, settings.coordination),
-            *(
-                con.exchange_limit(v, settings.exchange_limit_kw)
-                if settings.exchange_limit_kw is not None
-                else []
-            ),
+            *con.exchange_limit(v, exchange_limits(settings, roster)),
             *con.renewable_range(v, p),
             *con.dispatchable_range(v, p, up_kw[:, n_storage:], down_kw[:, n_storage:]),
+            *(con.block_costs(v, p) if n_blocks(settings) else []),
             *con.storage_dynamics(v, p, roster),
             *con.storage_range(v, p, roster, up_kw[:, :n_storage], down_kw[:, :n_storage]),
             *con.flexible_load(v, p, roster),

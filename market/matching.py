@@ -1,20 +1,28 @@
-"""From pool results to a ledger of bilateral trades."""
+r"""From pool results to a ledger of bilateral trades.
+
+The clearing says what every peer buys from and sells to the pool of peers; a matching rule says who
+trades with whom. Every network first matches within itself as much as it can, the smaller of its
+sales and purchases; what is left is matched across networks. Each rule is one small function with
+a line in :data:`MATCHING`, reproduces every peer's cleared quantity, and knows peers by their bids
+and places alone: their order and names change nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Array = NDArray[np.float64]
 
-    from market.roster import Roster
-
-    Array = NDArray[np.float64]
-
-NEGLIGIBLE_KW = 1e-6
+NOTHING_KW = 1e-12
+"""No trade is smaller. [kW]"""
+ROUNDING = 1e-13
+"""Difference of two sums of powers that is a rounding error, over the larger sum. [-]"""
+USED_UP = 1e-14
+"""What is left of a quantity that is used up but for rounding errors, over the quantity. [-]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,60 +45,164 @@ class Trades:
     across: NDArray[np.bool_]
 
 
-def merit_order(
-    sold_kw: Array, bought_kw: Array, sell_limit: Array, buy_limit: Array, roster: Roster
-) -> Trades:
-    """Match sales and purchases in merit order, within each network first.
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """Cleared quantities of one step; no peer both sells and buys.
 
-    Sellers stand in the order of their lowest prices, buyers of their highest, ties in the
-    roster's order; quantities are filled from the front of both queues. What a network cannot
-    match within is matched across networks the same way.
-
-    Parameters
+    Attributes
     ----------
     sold_kw, bought_kw : ndarray, shape (n_peers,)
-        Cleared P2P sales and purchases of one step; their sums are equal. [kW]
+        Cleared sales to and purchases from peers; their sums are equal. [kW]
     sell_limit, buy_limit : ndarray, shape (n_peers,)
-        Limit prices. [EUR/kWh]
-    roster : Roster
-        The registered peers.
-
-    Returns
-    -------
-    Trades
-        Every peer's cleared quantities are reproduced up to ``NEGLIGIBLE_KW``.
+        Lowest selling and highest buying prices. [EUR/kWh]
+    network_of : ndarray of int, shape (n_peers,)
+        Each peer's network.
+    distance : ndarray, shape (n_peers, n_peers)
+        Electrical distance, see `grid.electrical_distance`. [ohm]
     """
-    sellers = np.argsort(sell_limit, kind="stable")
-    buyers = np.argsort(-buy_limit, kind="stable")
-    left_to_sell, left_to_buy = sold_kw.copy(), bought_kw.copy()
-    parts = []
-    for network in range(roster.n_networks):
-        here = roster.network_of == network
-        parts.append(_fill(sellers[here[sellers]], buyers[here[buyers]], left_to_sell, left_to_buy))
-    parts.append(_fill(sellers, buyers, left_to_sell, left_to_buy))
-    seller = np.concatenate([part[0] for part in parts])
-    buyer = np.concatenate([part[1] for part in parts])
-    power = np.concatenate([part[2] for part in parts])
-    across = roster.network_of[seller] != roster.network_of[buyer]
-    return Trades(seller, buyer, power, across)
+
+    sold_kw: Array
+    bought_kw: Array
+    sell_limit: Array
+    buy_limit: Array
+    network_of: NDArray[np.intp]
+    distance: Array
 
 
-def _fill(
-    sellers: NDArray[np.intp], buyers: NDArray[np.intp], to_sell: Array, to_buy: Array
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """Match two queues from the front: overlaps of their cumulative quantities."""
-    sellers = sellers[to_sell[sellers] > NEGLIGIBLE_KW]
-    buyers = buyers[to_buy[buyers] > NEGLIGIBLE_KW]
-    supply, demand = np.cumsum(to_sell[sellers]), np.cumsum(to_buy[buyers])
-    total = min(supply[-1], demand[-1]) if len(sellers) and len(buyers) else 0.0
-    if total <= NEGLIGIBLE_KW:
-        return sellers[:0], buyers[:0], np.zeros(0)
-    ends = np.unique(np.concatenate([supply[supply < total], demand[demand < total], [total]]))
-    power = np.diff(ends, prepend=0.0)
-    middle = ends - power / 2
-    seller = sellers[np.searchsorted(supply, middle)]
-    buyer = buyers[np.searchsorted(demand, middle)]
-    np.subtract.at(to_sell, seller, power)
-    np.subtract.at(to_buy, buyer, power)
-    kept = power > NEGLIGIBLE_KW / 1e3
-    return seller[kept], buyer[kept], power[kept]
+MatchingRule = Callable[[Orders], Trades]
+
+
+@dataclass(frozen=True, eq=False)
+class _Round:
+    """Sellers and buyers of one round of matching; the longer side stays with a rest."""
+
+    sold: Array
+    """Left to sell, (n_sellers,). [kW]"""
+    bought: Array
+    """Left to buy, (n_buyers,). [kW]"""
+    sell_limit: Array
+    buy_limit: Array
+    distance: Array
+    """Between sellers and buyers, (n_sellers, n_buyers). [ohm]"""
+
+
+def proportional(orders: Orders) -> Trades:
+    r"""Every seller serves every buyer in proportion to both quantities.
+
+    .. math:: x_{ij} = \frac{s_i b_j}{\max(\sum_k s_k, \sum_k b_k)}
+
+    for the sales s and purchases b of a network, and for what is left of them across networks:
+    all sellers of a network sell the same share of their energy within it.
+    """
+    return _within_then_across(orders, _in_proportion)
+
+
+def electrical_distance(orders: Orders) -> Trades:
+    """Trade between the closest pairs first, so that energy travels the least resistance.
+
+    The closest pair that has something left to sell and to buy trades as much as it can; pairs at
+    the same distance share in proportion to their quantities.
+    """
+    return _within_then_across(orders, lambda r: _closest_first(r.sold, r.bought, r.distance))
+
+
+def merit_order(orders: Orders) -> Trades:
+    """The cheapest sellers meet the buyers who bid most, price level by price level.
+
+    Sellers stand in the order of their lowest prices, buyers of their highest; where a level of
+    one side meets a level of the other, their members share the overlap in proportion to their
+    quantities. Among these members the closest pairs trade first, which keeps the ledger short.
+    """
+    return _within_then_across(orders, _level_by_level)
+
+
+MATCHING: dict[str, MatchingRule] = {
+    "proportional": proportional,
+    "electrical_distance": electrical_distance,
+    "merit_order": merit_order,
+}
+"""Matching rules by name."""
+
+
+def _within_then_across(orders: Orders, match: Callable[[_Round], Array]) -> Trades:
+    """Match within every network, then what is left across networks."""
+    seller = np.flatnonzero(orders.sold_kw > NOTHING_KW)
+    buyer = np.flatnonzero(orders.bought_kw > NOTHING_KW)
+    sold, bought = orders.sold_kw[seller], orders.bought_kw[buyer]
+    home, away = orders.network_of[seller], orders.network_of[buyer]
+    power = np.zeros((len(seller), len(buyer)))
+
+    def trade(i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
+        """Match some of the sellers and buyers, and keep what is left of their quantities."""
+        if not (len(i) and len(j)):
+            return
+        traded = match(
+            _Round(
+                sold[i],
+                bought[j],
+                orders.sell_limit[seller[i]],
+                orders.buy_limit[buyer[j]],
+                orders.distance[np.ix_(seller[i], buyer[j])],
+            )
+        )
+        power[np.ix_(i, j)] = traded
+        surplus, most = sold[i].sum() - bought[j].sum(), max(sold[i].sum(), bought[j].sum())
+        # Of a side that is used up, and of both when they balance, only rounding errors are left.
+        sold[i] = sold[i] - traded.sum(axis=1) if surplus > ROUNDING * most else 0.0
+        bought[j] = bought[j] - traded.sum(axis=0) if surplus < -ROUNDING * most else 0.0
+
+    for network in np.intersect1d(home, away):
+        trade(np.flatnonzero(home == network), np.flatnonzero(away == network))
+    trade(np.flatnonzero(sold > 0), np.flatnonzero(bought > 0))
+    i, j = np.nonzero(power > NOTHING_KW)
+    return Trades(seller[i], buyer[j], power[i, j], home[i] != away[j])
+
+
+def _in_proportion(r: _Round) -> Array:
+    """Spread the purchases over the sellers, (n_sellers, n_buyers). [kW]"""
+    # A share of one side at most one: the product of two tiny quantities could vanish.
+    return np.outer(r.sold / max(r.sold.sum(), r.bought.sum()), r.bought)
+
+
+def _closest_first(sold: Array, bought: Array, distance: Array) -> Array:
+    """Fill the closest pairs, round by round, (n_sellers, n_buyers). [kW]
+
+    A round takes the closest of the pairs that still can trade, all in proportion to what their
+    seller and buyer have left, until the first of these is used up.
+    """
+    left_to_sell, left_to_buy = sold.copy(), bought.copy()
+    open_distance, power = distance.copy(), np.zeros_like(distance)
+    while (closest := open_distance.min()) < np.inf:
+        i, j = np.nonzero(open_distance == closest)
+        in_reach_of_seller = np.bincount(i, left_to_buy[j], len(sold))
+        in_reach_of_buyer = np.bincount(j, left_to_sell[i], len(bought))
+        most = max(in_reach_of_seller.max(), in_reach_of_buyer.max())
+        power[i, j] += left_to_sell[i] * (left_to_buy[j] / most)
+        left_to_sell *= 1 - in_reach_of_seller / most
+        left_to_buy *= 1 - in_reach_of_buyer / most
+        open_distance[left_to_sell <= USED_UP * sold] = np.inf
+        open_distance[:, left_to_buy <= USED_UP * bought] = np.inf
+    return power
+
+
+def _level_by_level(r: _Round) -> Array:
+    """Match the price levels of both sides from the front, (n_sellers, n_buyers). [kW]"""
+    level_of_seller = np.unique(r.sell_limit, return_inverse=True)[1]
+    level_of_buyer = np.unique(-r.buy_limit, return_inverse=True)[1]
+    supply, demand = np.bincount(level_of_seller, r.sold), np.bincount(level_of_buyer, r.bought)
+    left_to_sell, left_to_buy = supply.copy(), demand.copy()
+    power = np.zeros_like(r.distance)
+    level, bid = 0, 0
+    while level < len(supply) and bid < len(demand):
+        overlap = min(left_to_sell[level], left_to_buy[bid])
+        i, j = np.flatnonzero(level_of_seller == level), np.flatnonzero(level_of_buyer == bid)
+        sold, bought = r.sold[i] * (overlap / supply[level]), r.bought[j] * (overlap / demand[bid])
+        if len(i) == 1 or len(j) == 1:
+            power[np.ix_(i, j)] = np.outer(sold, bought / overlap)
+        else:
+            power[np.ix_(i, j)] = _closest_first(sold, bought, r.distance[np.ix_(i, j)])
+        left_to_sell[level] -= overlap
+        left_to_buy[bid] -= overlap
+        level += int(left_to_sell[level] <= USED_UP * supply[level])
+        bid += int(left_to_buy[bid] <= USED_UP * demand[bid])
+    return power

@@ -47,6 +47,11 @@ def dispatchable_fuel(v: Variables, p: Parameters) -> cp.Expression:
     return linear + cp.sum(cp.multiply(quadratic, cp.square(v.dispatchable)))
 
 
+def block_fuel(v: Variables) -> cp.Expression:
+    """Cost of dispatchable units that offer price blocks."""
+    return cp.sum(v.fuel)
+
+
 def storage_wear(v: Variables, p: Parameters) -> cp.Expression:
     """Wear per kWh charged and discharged."""
     return p.wear @ _column_sums(v.charge + v.discharge)

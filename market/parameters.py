@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import cvxpy as cp
 import numpy as np
+
+from market.price_blocks import cost_offset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 UNAVAILABLE = 10.0
 """Price that keeps recourse away from devices that offer none. [EUR/kWh]"""
+DETERRENT = 1.0
+"""What a trade would lose, at least, of a peer that asks an infinite price. [EUR/kWh]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,12 @@ class SecondStage:
     """Robust quantile of a shortage, which recourse answers upwards. [kW]"""
     reserve_down_kw: Array
     """Robust quantile of a surplus, which recourse answers downwards. [kW]"""
+
+    @property
+    def without_reserves(self) -> SecondStage:
+        """The same errors, answered without room kept for them and without doubt of their law."""
+        nothing = np.zeros_like(self.transport_kw)
+        return replace(self, transport_kw=nothing, reserve_up_kw=nothing, reserve_down_kw=nothing)
 
     def ready_kw(self, alpha: Array, pool: NDArray[np.intp]) -> Array:
         """Power that the devices keep ready, the mean of both directions. [kW]
@@ -94,6 +104,8 @@ class Parameters:
     dispatchable_max_kw: cp.Parameter
     dispatchable_cost: cp.Parameter
     dispatchable_cost_quadratic: cp.Parameter
+    block_price: cp.Parameter
+    block_offset: cp.Parameter
     charge_max_kw: cp.Parameter
     discharge_max_kw: cp.Parameter
     energy_min_kwh: cp.Parameter
@@ -129,8 +141,10 @@ class Parameters:
     constant_cost: cp.Parameter
 
     @classmethod
-    def create(cls, roster: Roster, n_groups: int, policy: RecoursePolicy) -> Parameters:
-        """Create the parameters for a roster, a number of price groups and a recourse policy."""
+    def create(
+        cls, roster: Roster, n_groups: int, policy: RecoursePolicy, n_blocks: int = 0
+    ) -> Parameters:
+        """Create the parameters for a roster, price groups, a recourse policy and price blocks."""
         t, pools = roster.n_steps, policy.n_pools
         active, ren, dg = len(roster.active), len(roster.renewable), len(roster.dispatchable)
         sto, flex, rec = len(roster.storage), len(roster.flexible), len(roster.recourse)
@@ -145,6 +159,8 @@ class Parameters:
             "dispatchable_max_kw": (dg,),
             "dispatchable_cost": (dg,),
             "dispatchable_cost_quadratic": (dg,),
+            "block_price": (n_blocks * dg,),
+            "block_offset": (n_blocks * dg,),
             "charge_max_kw": (sto,),
             "discharge_max_kw": (sto,),
             "energy_min_kwh": (sto,),
@@ -243,6 +259,8 @@ class Parameters:
             "dispatchable_max_kw": book.dispatchable_max_kw,
             "dispatchable_cost": book.dispatchable_cost,
             "dispatchable_cost_quadratic": book.dispatchable_cost_quadratic,
+            "block_price": book.block_price.T.ravel(),
+            "block_offset": cost_offset(book.block_kw, book.block_price).T.ravel(),
             "charge_max_kw": book.charge_max_kw,
             "discharge_max_kw": book.discharge_max_kw,
             "energy_min_kwh": book.energy_min_kwh,
@@ -261,8 +279,7 @@ class Parameters:
             "q_max_kvar": book.q_max_kvar,
             "retail": tariff.retail,
             "feed_in": tariff.feed_in,
-            "buy_premium": tariff.retail[:, None] - book.buy_limit[:, first],
-            "sell_premium": book.sell_limit[:, first] - tariff.feed_in[:, None],
+            **_premiums(book, tariff, first),
             "imbalance_buy": tariff.imbalance_buy,
             "imbalance_sell": tariff.imbalance_sell,
             "loss_price_p": loss_price * losses.d_p[:, roster.active],
@@ -302,6 +319,19 @@ def _trading(book: BidBook, roster: Roster, groups: NDArray[np.intp]) -> dict[st
         "barred_import_kw": per_group(np.maximum(-net, 0), barred),
         "barred_export_kw": per_group(np.maximum(net, 0), barred),
     }
+
+
+def _premiums(book: BidBook, tariff: TariffWindow, first: NDArray[np.intp]) -> dict[str, Array]:
+    """What each group's limit prices ask beyond the supplier's, (n_steps, n_groups). [EUR/kWh]
+
+    A trade saves what the supplier would have been paid less what it would have paid, whatever
+    more a buyer offers or less a seller asks: otherwise it would pay to buy from the supplier in
+    order to trade. Beyond the other end a price deters from any trade, infinite as it may be.
+    """
+    retail, feed_in = tariff.retail[:, None], tariff.feed_in[:, None]
+    buy = np.clip(book.buy_limit[:, first], feed_in - DETERRENT, retail)
+    sell = np.clip(book.sell_limit[:, first], feed_in, retail + DETERRENT)
+    return {"buy_premium": retail - buy, "sell_premium": sell - feed_in}
 
 
 def _capacity_cost(

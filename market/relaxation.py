@@ -79,13 +79,11 @@ class RelaxedGrid:
         """Pose the relaxation at the prices of the clearing."""
         return self.flow.pose(injections, self._loss_price, self._step_hours)
 
-    def rows(
-        self, rows: Iterable[ChanceRow], chosen: NDArray[np.intp], offer: NetworkOffer
-    ) -> list[ChanceRow]:
-        """Let the rows ``chosen`` from an offer refer to the relaxation wherever they should."""
-        return [self._on_state(row, int(r), offer) for row, r in zip(rows, chosen, strict=True)]
+    def rows(self, rows: Iterable[ChanceRow], offer: NetworkOffer) -> list[ChanceRow]:
+        """Let rows posed from an offer refer to the relaxation wherever they should."""
+        return [self._on_state(row, offer) for row in rows]
 
-    def _on_state(self, row: ChanceRow, index: int, offer: NetworkOffer) -> ChanceRow:
+    def _on_state(self, row: ChanceRow, offer: NetworkOffer) -> ChanceRow:
         r"""Let one row refer to the relaxation.
 
         Voltages and loadings :math:`y` are square roots of columns, :math:`y^2 = w s`, linearised
@@ -93,8 +91,8 @@ class RelaxedGrid:
         substation's row, and those of lines that carry next to nothing, stay as they are.
         """
         data, t = self.flow.networks[row.network], row.step
-        kind, line = divmod(index, data.n_lines)
-        at = float(offer.value[t, index])
+        kind, line = divmod(row.index, data.n_lines)
+        at = float(offer.value[t, row.index])
         if kind > _LOADING or abs(at) < SMALLEST_ROOT:
             return row
         if kind == _UPPER and (row.network, t) in self._inexact:

@@ -113,8 +113,8 @@ def from_decisions(
     p_kw[:, roster.storage] += device["discharge"] - device["charge"]
     p_kw[:, roster.flexible] += device["curtailed"] + device["deferred"]
     imports, exports = np.maximum(-p_kw, 0), np.maximum(p_kw, 0)
-    bought = _split(values["bought"], imports * book.participates, groups)
-    sold = _split(values["sold"], exports * book.participates, groups)
+    bought = _split(values["bought"], imports * book.may_buy, groups)
+    sold = _split(values["sold"], exports * book.may_sell, groups)
     return Schedule(
         p_kw=p_kw,
         q_kvar=_reactive(device["reactive"], book, roster),

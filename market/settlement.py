@@ -1,8 +1,8 @@
-"""Payments of one step: every amount is paid by one account to another."""
+"""Payments of one step: who pays whom for what."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,47 +13,26 @@ from market.costs import (
     fuel_cost,
     imbalance_cost,
     imbalance_price,
+    loss_cost,
     wear_cost,
 )
+from market.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
+    from configs.schema import Market
+    from market.charges import GridCharges
     from market.costs import DeviceCosts, Flows, StepPrices
     from market.matching import Trades
+    from market.pricing import TradePrices
+    from market.risk import RiskShares
     from market.roster import Roster
 
     Array = NDArray[np.float64]
 
-SUPPLIER = "supplier"
-DSO = "dso"
-RESOURCES = "resources"
-"""Takes what the peers' devices consume: fuel, wear, comfort."""
-
-
-def operator_account(network: str) -> str:
-    """Account of a network's operator."""
-    return f"operator:{network}"
-
-
-@dataclass
-class Ledger:
-    """Double-entry book of one step; amounts received are positive."""
-
-    entries: dict[tuple[str, str], float] = field(default_factory=dict)
-
-    def pay(self, payer: str, payee: str, item: str, amount_eur: float) -> None:
-        """Move an amount from one account to another."""
-        if amount_eur:
-            self.entries[payer, item] = self.entries.get((payer, item), 0.0) - amount_eur
-            self.entries[payee, item] = self.entries.get((payee, item), 0.0) + amount_eur
-
-    def pay_each(self, payers: Sequence[str], payee: str, item: str, amounts: Array) -> None:
-        """Let several accounts pay one; negative amounts are received."""
-        for payer, amount in zip(payers, amounts.tolist(), strict=True):
-            self.pay(payer, payee, item, amount)
+CONGESTION_ITEMS = ("congestion_charge", "exchange_rent")
+LOSS_ITEMS = ("loss_charge", "loss_compensation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +47,38 @@ class Recourse:
     """Offered price of reduced injection. [EUR/kWh]"""
 
 
+@dataclass(frozen=True, eq=False)
+class Metered:
+    """What every peer really did, (n_peers,) each."""
+
+    p_kw: Array
+    """Realised net injection. [kW]"""
+    error_kw: Array
+    """Its difference to the schedule, the recourse left out. [kW]"""
+
+
 def settle(
     flows: Flows,
     trades: Trades,
     *,
-    trade_price: Array,
+    trade_prices: TradePrices,
+    trade_fee: Array,
     recourse: Recourse,
-    error_kw: Array,
+    metered: Metered,
     prices: StepPrices,
     costs: DeviceCosts,
+    charges: GridCharges | None,
+    shares: RiskShares | None,
+    settings: Market,
     roster: Roster,
 ) -> Ledger:
     """Settle one step.
 
-    Peers pay the supplier at its prices, each other at the trade prices, and network fees to
-    their operator. Each peer's own deviation is settled with the DSO at the imbalance price of
-    its network; the DSO settles the network's total with the supplier and pays the recourse.
-    Operators buy the losses.
+    Peers pay the supplier at its prices and each other at the trade prices, the DSO keeping what
+    lies between; network fees go to the buyer's operator. Operators buy the losses, and the
+    peers bear them as ``settings.loss_allocation`` says. Each peer's own deviation is settled
+    with the DSO; the DSO settles the networks' totals with the supplier and pays the recourse,
+    whose cost the peers bear as ``settings.risk_allocation`` says.
 
     Parameters
     ----------
@@ -92,16 +86,24 @@ def settle(
         Quantities of the step.
     trades : Trades
         Bilateral trades.
-    trade_price : ndarray, shape (n_trades,)
+    trade_prices : TradePrices
         Their energy prices. [EUR/kWh]
+    trade_fee : ndarray, shape (n_trades,)
+        Their network fees. [EUR/kWh]
     recourse : Recourse
         Delivered recourse and its prices.
-    error_kw : ndarray, shape (n_peers,)
-        Deviation of every peer, its recourse left out. [kW]
+    metered : Metered
+        What the peers really did.
     prices : StepPrices
         Prices of the step.
     costs : DeviceCosts
         True costs of the devices.
+    charges : GridCharges, optional
+        Charges at nodal prices; none where the grid is not charged so, or no prices are known.
+    shares : RiskShares, optional
+        Who causes the cost of risk; none where that is not known.
+    settings : Market
+        Its ``loss_allocation``, ``imbalance_pricing`` and ``risk_allocation``.
     roster : Roster
         The registered peers.
 
@@ -110,75 +112,147 @@ def settle(
     Ledger
         The accounts sum to zero.
     """
-    hours, peers = roster.step_hours, roster.peer_id
-    ledger = Ledger()
-    ledger.pay_each(peers, SUPPLIER, "energy_bought", hours * prices.retail * flows.supplier_buy_kw)
-    ledger.pay_each(
-        peers, SUPPLIER, "energy_sold", -hours * prices.feed_in * flows.supplier_sell_kw
+    hours = roster.step_hours
+    ledger = Ledger(roster.peer_id, roster.network)
+    _settle_supply(ledger, flows, prices, hours)
+    _settle_trades(ledger, trades, trade_prices, trade_fee, roster)
+    _settle_losses(
+        ledger,
+        flows,
+        metered.p_kw,
+        prices=prices,
+        charges=charges,
+        settings=settings,
+        roster=roster,
     )
-    _settle_trades(ledger, trades, trade_price, prices, roster)
-    for d, network in enumerate(roster.network):
-        loss = hours * prices.loss * flows.loss_kw[d]
-        ledger.pay(operator_account(network), SUPPLIER, "losses", float(loss))
-    _settle_imbalance(ledger, flows, error_kw, prices, roster)
-    _settle_recourse(ledger, flows, recourse, costs, roster)
-    own = [
-        (roster.dispatchable, "fuel", fuel_cost(flows.dispatchable_kw, costs, hours)),
-        (roster.storage, "wear", wear_cost(flows.charge_kw, flows.discharge_kw, costs, hours)),
-        (
-            roster.flexible,
-            "discomfort",
-            discomfort_cost(flows.curtailed_kw, flows.backlog_kwh, costs, hours),
-        ),
-    ]
-    for owners, item, amounts in own:
-        ledger.pay_each([peers[k] for k in owners], RESOURCES, item, amounts)
+    if charges is not None:
+        ledger.pay(ledger.peers, ledger.dso, "congestion_charge", charges.congestion)
+        ledger.pay(ledger.peers, ledger.dso, "risk_charge", charges.risk)
+    _settle_imbalance(
+        ledger, flows, metered.error_kw, prices=prices, settings=settings, roster=roster
+    )
+    _settle_recourse(ledger, flows, recourse, roster)
+    if settings.risk_allocation == "causation" and shares is not None:
+        _settle_causation(ledger, flows, shares, roster)
+    _settle_devices(ledger, flows, costs, roster)
     return ledger
 
 
+def _settle_supply(ledger: Ledger, flows: Flows, prices: StepPrices, hours: float) -> None:
+    """Peers buy from and sell to the supplier."""
+    bought = hours * prices.retail * flows.supplier_buy_kw
+    sold = hours * prices.feed_in * flows.supplier_sell_kw
+    ledger.pay(ledger.peers, ledger.supplier, "energy_bought", bought)
+    ledger.pay(ledger.supplier, ledger.peers, "energy_sold", sold)
+
+
 def _settle_trades(
-    ledger: Ledger, trades: Trades, price: Array, prices: StepPrices, roster: Roster
+    ledger: Ledger, trades: Trades, prices: TradePrices, fee: Array, roster: Roster
 ) -> None:
-    """Buyers pay sellers for the energy and their operator the network fee."""
-    energy = roster.step_hours * trades.power_kw
-    fee = trade_fees(trades, prices, roster.step_hours)
-    for seller, buyer, amount, network_fee in zip(
-        trades.seller.tolist(),
-        trades.buyer.tolist(),
-        (energy * price).tolist(),
-        fee.tolist(),
-        strict=True,
-    ):
-        payer = roster.peer_id[buyer]
-        operator = operator_account(roster.network[roster.network_of[buyer]])
-        ledger.pay(payer, roster.peer_id[seller], "p2p_energy", amount)
-        ledger.pay(payer, operator, "network_fee", network_fee)
+    """Buyers pay sellers for the energy, the DSO the rent, and their operator the network fee."""
+    energy_kwh = roster.step_hours * trades.power_kw
+    operator = ledger.operators[roster.network_of[trades.buyer]]
+    ledger.pay(trades.buyer, trades.seller, "p2p_energy", energy_kwh * prices.received)
+    ledger.pay(trades.buyer, ledger.dso, "exchange_rent", energy_kwh * prices.kept)
+    ledger.pay(trades.buyer, operator, "network_fee", energy_kwh * fee)
 
 
-def trade_fees(trades: Trades, prices: StepPrices, hours: float) -> Array:
-    """Network fee of every trade. [EUR]"""
-    return hours * trades.power_kw * (prices.fee_within + prices.fee_across * trades.across)
+def _settle_losses(
+    ledger: Ledger,
+    flows: Flows,
+    p_kw: Array,
+    *,
+    prices: StepPrices,
+    charges: GridCharges | None,
+    settings: Market,
+    roster: Roster,
+) -> None:
+    """Operators buy the losses; the DSO, by marginal charges, or their peers may refund them."""
+    cost = loss_cost(flows, prices, roster.step_hours)
+    ledger.pay(ledger.operators, ledger.supplier, "losses", cost)
+    if charges is not None:
+        ledger.pay(ledger.peers, ledger.dso, "loss_charge", charges.loss)
+        ledger.pay(ledger.dso, ledger.operators, "loss_compensation", cost)
+    elif settings.loss_allocation == "proportional":
+        charge = cost[roster.network_of] * exchange_shares(p_kw, roster)
+        ledger.pay(ledger.peers, ledger.operators[roster.network_of], "loss_charge", charge)
+
+
+def exchange_shares(p_kw: Array, roster: Roster) -> Array:
+    """Share of every peer in what its network's peers exchange with the grid, (n_peers,).
+
+    Either direction counts alike (pro rata; Conejo, Arroyo, Alguacil, Guijarro, IEEE Trans. Power
+    Syst. 17(3), 2002, p. 571). Where nobody exchanges anything, nobody has a share.
+    """
+    exchanged = np.abs(p_kw)
+    total = np.bincount(roster.network_of, exchanged, minlength=roster.n_networks)
+    return exchanged / np.where(total > 0, total, 1.0)[roster.network_of]
 
 
 def _settle_imbalance(
-    ledger: Ledger, flows: Flows, error_kw: Array, prices: StepPrices, roster: Roster
+    ledger: Ledger,
+    flows: Flows,
+    error_kw: Array,
+    *,
+    prices: StepPrices,
+    settings: Market,
+    roster: Roster,
 ) -> None:
     """Peers answer for their errors, the DSO for what is left of them upstream."""
     hours = roster.step_hours
-    peer_price = imbalance_price(flows, prices)[roster.network_of]
-    ledger.pay_each(roster.peer_id, DSO, "imbalance", -hours * peer_price * error_kw)
-    for amount in imbalance_cost(flows, prices, hours).tolist():
-        ledger.pay(DSO, SUPPLIER, "imbalance_upstream", amount)
+    if settings.imbalance_pricing == "two_sided":
+        price = np.where(error_kw < 0, prices.imbalance_buy, prices.imbalance_sell)
+    else:
+        price = imbalance_price(flows, prices)[roster.network_of]
+    ledger.pay(ledger.peers, ledger.dso, "imbalance", -hours * price * error_kw)
+    upstream = imbalance_cost(flows, prices, hours)
+    ledger.pay(ledger.dso, ledger.supplier, "imbalance_upstream", upstream)
 
 
-def _settle_recourse(
-    ledger: Ledger, flows: Flows, recourse: Recourse, costs: DeviceCosts, roster: Roster
-) -> None:
-    """The DSO pays for power kept ready, and for recourse delivered at the offered prices."""
+def _settle_recourse(ledger: Ledger, flows: Flows, recourse: Recourse, roster: Roster) -> None:
+    """The DSO pays for power kept ready and for recourse delivered, at the offered prices."""
     hours = roster.step_hours
-    owners = [roster.peer_id[k] for k in roster.recourse]
-    capacity = capacity_payment(flows.reserve_kw, costs, hours)
-    ledger.pay_each(owners, DSO, "recourse_capacity", -capacity)
+    capacity = capacity_payment(flows, hours)
     up = np.maximum(recourse.delivered_kw, 0) * recourse.up_price
     down = np.maximum(-recourse.delivered_kw, 0) * recourse.down_price
-    ledger.pay_each(owners, DSO, "recourse_activation", -hours * (up + down))
+    ledger.pay(ledger.dso, roster.recourse, "recourse_capacity", capacity)
+    ledger.pay(ledger.dso, roster.recourse, "recourse_activation", hours * (up + down))
+
+
+def _settle_causation(ledger: Ledger, flows: Flows, shares: RiskShares, roster: Roster) -> None:
+    """Peers pay what their errors cost: room of the grid, and power that is kept ready.
+
+    Devices whose recourse gives room back are paid for it. (Cost causation of uncertainty: Mieth,
+    Dvorkin, IEEE Control Systems Letters 4(1), 2020, doi:10.1109/LCSYS.2019.2920794.)
+    """
+    hours = roster.step_hours
+    pool_of = flows.pool_of[roster.network_of]
+    n_pools = int(flows.pool_of.max()) + 1
+    capacity = np.bincount(pool_of[roster.recourse], capacity_payment(flows, hours), n_pools)
+    ledger.pay(ledger.peers, ledger.dso, "risk_causation", hours * shares.margin)
+    ledger.pay(ledger.dso, roster.recourse, "recourse_relief", hours * shares.relief)
+    ledger.pay(ledger.peers, ledger.dso, "capacity_causation", capacity[pool_of] * shares.imbalance)
+
+
+def _settle_devices(ledger: Ledger, flows: Flows, costs: DeviceCosts, roster: Roster) -> None:
+    """Peers bear what their devices consume."""
+    hours = roster.step_hours
+    fuel = fuel_cost(flows.dispatchable_kw, costs, hours)
+    wear = wear_cost(flows.charge_kw, flows.discharge_kw, costs, hours)
+    discomfort = discomfort_cost(flows.curtailed_kw, flows.backlog_kwh, costs, hours)
+    ledger.pay(roster.dispatchable, ledger.resources, "fuel", fuel)
+    ledger.pay(roster.storage, ledger.resources, "wear", wear)
+    ledger.pay(roster.flexible, ledger.resources, "discomfort", discomfort)
+
+
+def dso_surplus(ledger: Ledger) -> dict[str, float]:
+    """What the DSO keeps of one step by source; the sources add up to its account. [EUR]
+
+    ``congestion``: nodal congestion charges and the rent of limited exchange; ``loss``: loss
+    charges less what operators are paid for the losses; ``risk``: everything else, that is risk
+    charges, imbalances and recourse.
+    """
+    received = {item: float(amounts[ledger.dso]) for item, amounts in ledger.items.items()}
+    congestion = sum(received.pop(item, 0.0) for item in CONGESTION_ITEMS)
+    loss = sum(received.pop(item, 0.0) for item in LOSS_ITEMS)
+    return {"congestion": congestion, "loss": loss, "risk": sum(received.values())}

@@ -131,15 +131,31 @@ class Uncertainty:
         """Sum of the errors of a pool's networks, shape (n_samples,). [kW]"""
         return reduce(np.add, (self.omega(d, step) for d in self.policy.networks(pool)))
 
+    def weights(self, network: int, step: int) -> Array:
+        """Probabilities of the samples of a network, shape (n_samples,)."""
+        return self.samples[network].weights(step)
+
+    def signals(self, network: int, step: int) -> Array:
+        """What the recourse devices of a network answer, shape (n_samples, n_signals). [kW]"""
+        pool = int(self.policy.pool_of[network])
+        return self.policy.signals(self.pool_omega(pool, step))
+
     def rows(self, network: int, step: int, offer: NetworkOffer) -> RowErrors:
         """Carry the errors through to the constraint rows of a network's linear model."""
-        samples, d_p = self.samples[network], offer.d_p[step]
-        u = samples.effect(step, d_p, offer.d_q[step])
+        d_p = offer.d_p[step]
+        u = self.samples[network].effect(step, d_p, offer.d_q[step])
         if self.set_points is not None:
             u = u - self._kept(network, step) @ d_p[:, self._members[network]].T
-        pool = int(self.policy.pool_of[network])
-        signals = self.policy.signals(self.pool_omega(pool, step))
-        return RowErrors(u, signals, samples.weights(step))
+        return RowErrors(u, self.signals(network, step), self.weights(network, step))
+
+    def member_errors(self, network: int, step: int) -> tuple[Array, Array]:
+        """Active and reactive errors of every member, (n_samples, n_members). [kW, kvar]"""
+        samples = self.samples[network]
+        sources = samples.steps[step].sources
+        p_error, q_error = sources @ samples.to_p, sources @ samples.to_q
+        if self.set_points is not None:
+            p_error[:, self._members[network]] -= self._kept(network, step)
+        return p_error, q_error
 
     def _kept(self, network: int, step: int) -> Array:
         """What plants do not pass on of their errors, shape (n_samples, n_plants). [kW]"""

@@ -34,6 +34,8 @@ class Variables:
     """Renewable power used, (n_steps, n_renewable)."""
     dispatchable: cp.Variable
     """Dispatchable power, (n_steps, n_dispatchable)."""
+    fuel: cp.Variable
+    """Cost of dispatchable power offered in price blocks, (n_steps, n_dispatchable). [EUR/h]"""
     charge: cp.Variable
     discharge: cp.Variable
     energy: cp.Variable
@@ -60,8 +62,10 @@ class Variables:
     """Slack of the grid constraints, (n_steps, n_networks). [mp.u.]"""
 
     @classmethod
-    def create(cls, roster: Roster, n_groups: int, policy: RecoursePolicy) -> Variables:
-        """Create the variables for a roster, a number of price groups and a recourse policy."""
+    def create(
+        cls, roster: Roster, n_groups: int, policy: RecoursePolicy, n_blocks: int = 0
+    ) -> Variables:
+        """Create the variables for a roster, price groups, a recourse policy and price blocks."""
 
         def per(n: int, name: str) -> cp.Variable:
             return cp.Variable((roster.n_steps, n), name=name)
@@ -74,6 +78,7 @@ class Variables:
             "exchange_in": roster.n_networks,
             "renewable": len(roster.renewable),
             "dispatchable": len(roster.dispatchable),
+            "fuel": len(roster.dispatchable) if n_blocks else 0,
             "charge": len(roster.storage),
             "discharge": len(roster.storage),
             "energy": len(roster.storage),

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from simulation.gains import key_figures
 from simulation.kpis import CONFIDENCE, Tally
-from simulation.sweep_index import DESCRIBED
-from simulation.sweeps import label
+from simulation.sweep_index import DESCRIBED, MARKET, WELFARE
+from simulation.sweeps import references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,10 +55,9 @@ def comparisons(experiment: Experiment) -> list[Comparison]:
         earlier: set[str] = set()
         for name, change in getattr(experiment, kind).items():
             pairs = {
-                label(treatment): label(reference)
-                for treatment in experiment.treatments
-                if (reference := experiment.reference(treatment, change)) is not None
-                and label(treatment) not in earlier
+                treatment: reference
+                for treatment, reference in references(experiment, change).items()
+                if treatment not in earlier
             }
             out.append(Comparison(f"{kind}_{name}", sign, pairs))
             if kind == "reduction_against":  # base cases get better and better
@@ -163,7 +163,9 @@ def worst(tallies: dict[str, Tally]) -> tuple[str | None, Tally]:
     return name, seen[name]
 
 
-def tabulate(index: pd.DataFrame, compared: Sequence[Comparison]) -> pd.DataFrame:
+def tabulate(
+    index: pd.DataFrame, compared: Sequence[Comparison], gains: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Compute the table of an experiment, one row a treatment.
 
     Parameters
@@ -172,6 +174,8 @@ def tabulate(index: pd.DataFrame, compared: Sequence[Comparison]) -> pd.DataFram
         What :func:`simulation.sweep_index.index` returns; only finished runs count.
     compared : sequence of Comparison
         Differences of the adjusted costs to report.
+    gains : DataFrame, optional
+        What :func:`simulation.gains.peer_gains` returns; with it the table tells of the market.
 
     Returns
     -------
@@ -181,7 +185,8 @@ def tabulate(index: pd.DataFrame, compared: Sequence[Comparison]) -> pd.DataFram
         network-steps, with exact (Clopper and Pearson) intervals that take steps as independent;
         ``violation_worst`` is that of the network with the highest rate in its binding steps.
         ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
-        the replicates.
+        the replicates. ``market_`` are means over the replicates; of the ``gains_over_``, too,
+        with intervals, but for the worst, which is that of all replicates.
     """
     finished = index[index.status == "finished"]
     cost = {
@@ -204,6 +209,8 @@ def tabulate(index: pd.DataFrame, compared: Sequence[Comparison]) -> pd.DataFram
                 if reference is not None:
                     change = paired_change(cost[str(treatment)], reference)
                     row |= _columns(comparison.name, "percent", _scaled(change, comparison.sign))
+            if gains is not None:
+                row |= _market(finished, str(treatment), gains[gains.treatment == treatment])
             row |= _violations(runs)
             for count in ("uncertified_clearings", "fallback_clearings", "clearings", "solves"):
                 row[count] = int(runs[count].sum())
@@ -235,6 +242,21 @@ def _violations(runs: pd.DataFrame) -> dict[str, Any]:
             rate_of = ratio_interval(violated, scenarios)
             low, high = np.clip([rate_of.low, rate_of.high], 0, 1)
             out |= _columns(name, "rate", Interval(rate_of.mean, low, high))
+    return out
+
+
+def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, float]:
+    """Key figures of the market under one treatment, and who gains by it."""
+    runs = finished[finished.treatment == treatment].filter(regex=f"^{MARKET}")
+    out = {str(column): float(runs[column].mean()) for column in runs}
+    for (comparison, reference), rows in gains.groupby(["comparison", "reference"], sort=False):
+        welfare = finished.pivot(index="replicate", columns="treatment", values=WELFARE)
+        change = (welfare[treatment] - welfare[str(reference)]).dropna()
+        out |= _columns(str(comparison), "welfare_eur", mean_interval(change))
+        by_run = pd.DataFrame([key_figures(run) for _, run in rows.groupby("replicate")])
+        out[f"{comparison}_worst_eur"] = by_run.pop("worst_eur").min()
+        for name, values in by_run.items():
+            out |= _columns(str(comparison), str(name), mean_interval(values.dropna()))
     return out
 
 

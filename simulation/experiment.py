@@ -27,7 +27,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m simulation.experiment",
         description="Run every treatment of an experiment on every replicate and compare them.",
     )
-    parser.add_argument("experiment", help="shipped experiment (paper, reliability) or YAML file")
+    parser.add_argument(
+        "experiment", help="shipped experiment (market_design, paper, reliability) or YAML file"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="the smaller version that the experiment defines"
     )
@@ -139,19 +141,25 @@ def report(
     from simulation.analysis import comparisons, tabulate  # noqa: PLC0415
     from simulation.experiment_report import as_text, markdown  # noqa: PLC0415
     from simulation.figures import draw  # noqa: PLC0415
+    from simulation.gains import compared_gains, peer_gains  # noqa: PLC0415
     from simulation.sweep_index import index  # noqa: PLC0415
 
     listed = index(runs, folder / "runs", stored_energy_value)
     compared = comparisons(experiment)
-    table = tabulate(listed, compared)
+    gained = compared_gains(experiment)
+    gains = peer_gains(listed, folder / "runs", gained) if gained else None
+    table = tabulate(listed, compared, gains)
+    if gains is not None:
+        _write(gains, folder / "gains")
     _write(listed, folder / "index")
     _write(table, folder / "table")
-    text = markdown(table, compared, f"Experiment {experiment.name}")
+    text = markdown(table, compared, f"Experiment {experiment.name}", gained)
     (folder / "table.md").write_text(text, encoding="utf-8")
     if (table.finished > 0).any():
         draw(experiment.figures, table, compared, folder / "figures")
     counts = ", ".join(f"{n} {state}" for state, n in listed.status.value_counts().items())
-    shown = f"\n{as_text(table, compared)}\nruns: {counts}; intervals in {folder / 'table.md'}\n"
+    intervals = folder / ("table.csv" if gained else "table.md")
+    shown = f"\n{as_text(table, compared, gained)}\nruns: {counts}; intervals in {intervals}\n"
     return shown, int((listed.status == "failed").sum())
 
 

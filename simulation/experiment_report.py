@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from simulation.gains import TOLERANCE_EUR
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from simulation.analysis import Comparison
+
+    Columns = dict[str, tuple[str, float, str]]
+    """Heading: column of the table, scale, form."""
 
 CHECKED = "out_of_sample_binding_rate"
 NOTES = """\
@@ -29,9 +34,50 @@ NOTES = """\
   the Wasserstein methods try to keep it. *Fallbacks* are clearings that did not settle.
 - Time is that of one process, per simulated day.
 """
+MARKET_NOTES = f"""\
+- Money is that of a run, mean over the replicates, but for the *smallest gain*, that of any peer in
+  any replicate. `table.csv` has the intervals and many more key figures of the market.
+- *Adjusted* costs credit what the batteries hold more at the end of a run than at its start, at the
+  mean of the supplier's selling and buying price over the run; welfare and gains do, too.
+- *Welfare* is minus the cost of all resources, the supplier's energy among them. What peers,
+  operators and DSO pay each other is no part of it: network fees are a cost of trading, but their
+  receiver gains what the payers lose.
+- What a peer *gains* is what it is left with more than in the reference, on the same draws. The
+  design is individually rational for those who are *not worse off*: they lose no more than
+  {TOLERANCE_EUR} EUR in a run.
+- *Gini* index (0: all gain the same) and *Jain* index (1: all gain the same) of the gains, losses
+  among them; without a positive mean there is no Gini index. *Prosumers* own generation or
+  storage, *consumers* none.
+- *DSO*: what the DSO is left with, by source. The *price* is what buyers pay for the energy traded
+  between peers; network fees come on top.
+- Violations are AC violations per network and step, pooled over the replicates.
+"""
+GAINS: Columns = {
+    "welfare change [EUR]": ("welfare_eur", 1.0, ",.2f"),
+    "not worse off [%]": ("ir_share", 100.0, ".1f"),
+    "smallest gain [EUR]": ("worst_eur", 1.0, ",.2f"),
+    "Gini of gains": ("gini", 1.0, ".2f"),
+    "Jain of gains": ("jain", 1.0, ".2f"),
+    "gain per consumer [EUR]": ("mean_consumer_eur", 1.0, ",.2f"),
+    "gain per prosumer [EUR]": ("mean_prosumer_eur", 1.0, ",.2f"),
+}
+"""What is shown of every comparison of gains."""
+DESIGN: Columns = {
+    "DSO, congestion [EUR]": ("market_dso_surplus_eur:congestion", 1.0, ",.2f"),
+    "DSO, loss [EUR]": ("market_dso_surplus_eur:loss", 1.0, ",.2f"),
+    "DSO, risk [EUR]": ("market_dso_surplus_eur:risk", 1.0, ",.2f"),
+    "network fees [EUR]": ("market_network_fees_eur", 1.0, ",.2f"),
+    "price [EUR/kWh]": ("market_mean_price_paid_eur_per_kwh", 1.0, ".4f"),
+}
+"""What is shown of the market itself."""
 
 
-def markdown(table: pd.DataFrame, compared: Sequence[Comparison], title: str) -> str:
+def markdown(
+    table: pd.DataFrame,
+    compared: Sequence[Comparison],
+    title: str,
+    gained: Collection[str] = (),
+) -> str:
     """Write the table for people.
 
     Parameters
@@ -42,7 +88,11 @@ def markdown(table: pd.DataFrame, compared: Sequence[Comparison], title: str) ->
         Differences of costs to show.
     title : str
         Heading.
+    gained : collection of str
+        Comparisons of gains; with any, the market is shown, without intervals.
     """
+    if gained:
+        return _market_markdown(table, _columns(compared, gained), title)
     heads = ["treatment", "replicates", "cost [EUR]", "adjusted cost [EUR]"]
     heads += [f"{comparison.name.replace('_', ' ')} [%]" for comparison in compared]
     heads += ["violation, all steps", "binding steps", "worst network, binding steps"]
@@ -53,26 +103,65 @@ def markdown(table: pd.DataFrame, compared: Sequence[Comparison], title: str) ->
     return "\n".join([*lines, *map(_line, rows), "", NOTES])
 
 
-def as_text(table: pd.DataFrame, compared: Sequence[Comparison]) -> str:
-    """Write the main columns for the terminal; arguments as in :func:`markdown`."""
-    columns = {"adjusted cost [EUR]": ("adjusted_cost_eur", 1.0, ",.0f")}
+def as_text(
+    table: pd.DataFrame, compared: Sequence[Comparison], gained: Collection[str] = ()
+) -> str:
+    """Write the main columns for the terminal.
+
+    Parameters
+    ----------
+    table, compared :
+        As in :func:`markdown`.
+    gained : collection of str
+        Comparisons of gains; with any, the market is shown.
+    """
+    columns = _columns(compared, gained)
+    lines = [f"{number:>4}  {head}" for number, head in enumerate(columns, start=1)]
+    rows = [["", *map(str, range(1, len(columns) + 1))]]
+    rows += [[str(row.treatment), *_cells(row, columns)] for _, row in table.iterrows()]
+    name_width, *widths = (max(map(len, cells)) for cells in zip(*rows, strict=True))
+    for name, *cells in rows:
+        shown = (f"{cell:>{width + 2}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"{name:<{name_width}}" + "".join(shown))
+    return "\n".join(lines) + "\n"
+
+
+def _columns(compared: Sequence[Comparison], gained: Collection[str]) -> Columns:
+    """Choose the main columns."""
+    columns: Columns = {"adjusted cost [EUR]": ("adjusted_cost_eur", 1.0, ",.0f")}
     for comparison in compared:
         head = f"{comparison.name.replace('_', ' ')} [%]"
         columns[head] = (f"{comparison.name}_percent", 1.0, ".2f")
-    for scope in ("all", "binding"):
-        columns[f"violated, {scope} steps [%]"] = (f"violation_{scope}_rate", 100.0, ".2f")
-    columns["s per day"] = ("seconds_per_day", 1.0, ".1f")
-    names = table.treatment.astype(str)
-    width = max(map(len, names), default=0)
-    lines = [f"{number:>4}  {head}" for number, head in enumerate(columns, start=1)]
-    lines.append(" " * width + "".join(f"{n:>10}" for n in range(1, len(columns) + 1)))
-    for name, (_, row) in zip(names, table.iterrows(), strict=True):
-        cells = (
-            "–" if pd.isna(row.get(key, np.nan)) else f"{scale * row[key]:z{form}}"
-            for key, scale, form in columns.values()
-        )
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:>10}" for cell in cells))
-    return "\n".join(lines) + "\n"
+    for name in gained:
+        # Several references have to be told apart.
+        words = f", {name.replace('_', ' ')}" if len(gained) > 1 else ""
+        for head, (key, scale, form) in GAINS.items():
+            columns[f"{head}{words}"] = (f"{name}_{key}", scale, form)
+    if gained:
+        columns |= DESIGN
+    columns["violated, all steps [%]"] = ("violation_all_rate", 100.0, ".2f")
+    if not gained:
+        columns["violated, binding steps [%]"] = ("violation_binding_rate", 100.0, ".2f")
+        columns["s per day"] = ("seconds_per_day", 1.0, ".1f")
+    return columns
+
+
+def _cells(row: pd.Series, columns: Columns) -> list[str]:
+    """Cells of one treatment in these columns."""
+    return [
+        "–" if pd.isna(row.get(key, np.nan)) else f"{scale * row[key]:z{form}}"
+        for key, scale, form in columns.values()
+    ]
+
+
+def _market_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
+    """Write the table of a market study for people."""
+    lines = [f"# {title}", "", _line(["treatment", "replicates", *columns])]
+    lines.append(_line(["---"] + ["---:"] * (len(columns) + 1)))
+    for _, row in table.iterrows():
+        head = [str(row.treatment), f"{row.finished} of {row.runs}"]
+        lines.append(_line(head + _cells(row, columns)))
+    return "\n".join([*lines, "", MARKET_NOTES])
 
 
 def _row(row: pd.Series, compared: Sequence[Comparison]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -108,12 +109,8 @@ def premium(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | Non
     categories = np.array(categories_of(table))
     has = table[[f"{name}_percent" for name in premiums]].notna().any(axis=1)
     table = table[np.isin(categories, categories[has])]
-    figure, axes = panels(table, len(premiums))
-    for ax, name in zip(axes, premiums, strict=True):
-        dots(ax, table, f"{name}_percent")
-        ax.axvline(0, color=BLACK, linewidth=0.8)
-        ax.set_xlabel(f"{name.replace('_', ' ')} [%]")
-    return with_legend(figure, axes[0])
+    labels = {f"{name}_percent": f"{name.replace('_', ' ')} [%]" for name in premiums}
+    return _round_zero(table, labels)
 
 
 def violation(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
@@ -215,14 +212,52 @@ def frontier(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | No
     return figure
 
 
+def gains(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
+    """Mean gain of the peers of each kind, over every reference."""
+    found = [re.fullmatch("gains_over_(.+)_mean_(.+)_eur", str(column)) for column in table]
+    columns = {
+        match[0]: f"mean gain of a {match[2]}\nover {match[1].replace('_', ' ')}\n[EUR per run]"
+        for match in found
+        if match
+    }
+    if not columns:
+        return None
+    return _round_zero(table[table[list(columns)].notna().any(axis=1)], columns)
+
+
+def surplus(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
+    """What is left with the DSO, by source; without intervals, as costs."""
+    prefix = "market_dso_surplus_eur:"
+    columns = {
+        str(column): f"DSO, {str(column).removeprefix(prefix)} [EUR per run]"
+        for column in table
+        if str(column).startswith(prefix)
+    }
+    # What is less than a cent is the solver's.
+    cents = table.round(dict.fromkeys(columns, 2))
+    return _round_zero(cents, columns, intervals=False) if columns else None
+
+
 FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[Comparison]], Figure | None]] = {
     "cost": cost,
     "premium": premium,
     "violation": violation,
     "reliability": reliability,
     "frontier": frontier,
+    "gains": gains,
+    "surplus": surplus,
 }
 """Pictures by name."""
+
+
+def _round_zero(table: pd.DataFrame, labels: dict[str, str], *, intervals: bool = True) -> Figure:
+    """Dots of some columns, a panel each, round a line at zero."""
+    figure, axes = panels(table, len(labels))
+    for ax, (column, label) in zip(axes, labels.items(), strict=True):
+        dots(ax, table, column, intervals=intervals)
+        ax.axvline(0, color=BLACK, linewidth=0.8)
+        ax.set_xlabel(label)
+    return with_legend(figure, axes[0])
 
 
 def _sweeps(table: pd.DataFrame, place: str) -> list[tuple[str, pd.DataFrame]]:

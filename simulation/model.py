@@ -10,21 +10,24 @@ import numpy as np
 
 from agents.dn_operator import DnOperator
 from agents.dso import Dso, Revealed
-from agents.prosumer import CAPACITY_EUR_PER_KW_H, Prosumer, retail_bid
+from agents.prosumer import Prosumer, retail_bid
 from agents.strategies.protocol import Observation, Outcome
 from grid.replay import AcReplay, PowerFlowError
 from grid.violations import find_violations, power_flow_failure
+from market import accounts
 from market.acceptance import CERTIFICATE_TOLERANCE
 from market.book import TariffWindow
-from market.costs import DeviceCosts, Flows, StepPrices, operational_cost
-from market.matching import merit_order
-from market.pricing import mid_market_rate
+from market.charges import grid_charges
+from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operational_cost
+from market.price_blocks import n_blocks
 from market.recourse import network_errors
-from market.settlement import Recourse, settle
+from market.settlement import Metered, Recourse, settle
 from simulation.kpis import RunTotals
+from simulation.market_totals import MarketTotals
 from simulation.out_of_sample import MonteCarlo
 from simulation.records import Cleared, Realised, Replayed, Settled, StepRecord
 from simulation.streams import stream
+from simulation.trading import PeerTrading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +69,7 @@ class CoSimulation(mesa.Model):
         self.seconds = {"solver": 0.0, "ac": 0.0}
         position = {column: k for k, column in enumerate(world.profiles.columns)}
         self.prosumers = [
-            Prosumer(self, spec, network.name, position)
+            Prosumer(self, spec, network.name, position, n_blocks(config.market))
             for network, group in zip(world.networks, world.peers, strict=True)
             for spec in group
         ]
@@ -75,8 +78,10 @@ class CoSimulation(mesa.Model):
             for network, group in zip(world.networks, world.peers, strict=True)
         ]
         self.dso = Dso(self, self.roster, config.market, self.operators)
+        self.trading = PeerTrading(config.market, world)
         self._replays = [AcReplay(network) for network in world.networks]
-        self._costs = _true_costs(self.prosumers, self.roster.recourse)
+        self._costs = _true_costs(self.prosumers)
+        self.market_totals = MarketTotals(self.roster, world.tariff, self._costs)
         self.monte_carlo = MonteCarlo(config, world, self.prosumers, self.operators, self.dso)
         self._cleared: Cleared | None = None
 
@@ -94,7 +99,8 @@ class CoSimulation(mesa.Model):
         realised = self._realise(cleared)
         replayed = self._replay(cleared, realised)
         settled = self._settle(cleared, realised, replayed)
-        record = StepRecord(self.now, cleared, realised, replayed, settled, checks)
+        prices = self._bus_prices(cleared)
+        record = StepRecord(self.now, cleared, realised, replayed, settled, prices, checks)
         self._learn(record)
         self._record(record)
         self.now += 1
@@ -257,27 +263,54 @@ class CoSimulation(mesa.Model):
             self.seconds["ac"] += time.perf_counter() - start
 
     def _settle(self, cleared: Cleared, realised: Realised, replayed: Replayed) -> Settled:
-        """Compute the step's cost, match the trades and settle all accounts."""
-        k, roster, book = self.now - cleared.step, self.roster, cleared.book
-        schedule, prices = cleared.result.schedule, self._prices()
-        flows = self._flows(cleared, realised, replayed)
-        sell_limit, buy_limit = book.sell_limit[k], book.buy_limit[k]
-        trades = merit_order(schedule.sold[k], schedule.bought[k], sell_limit, buy_limit, roster)
-        trade_price = mid_market_rate(trades, sell_limit, buy_limit, prices)
+        """Match and price the trades, compute the step's cost and settle all accounts."""
+        k, roster, market = self.now - cleared.step, self.roster, self.config.market
+        result, book, prices = cleared.result, cleared.book, self._prices()
+        trades, fee = self.trading.trades(cleared, k, prices)
+        trade_prices = self.trading.prices(cleared, k, trades, fee, prices)
+        network_fees = fees_by_network(trades, fee, roster)
+        flows = self._flows(cleared, realised, replayed, network_fees)
+        p_kw, p_scheduled_kw = realised.column("p_kw"), result.schedule.p_kw[k]
+        charges = None
+        if result.prices and (self.trading.nodal or market.loss_allocation == "marginal"):
+            charges = grid_charges(
+                result.prices,
+                k,
+                p_scheduled_kw,
+                book.participates,
+                roster.step_hours,
+                nodal=self.trading.nodal,
+            )
         ledger = settle(
             flows,
             trades,
-            trade_price=trade_price,
+            trade_prices=trade_prices,
+            trade_fee=fee,
             recourse=Recourse(
                 self._delivered(cleared, realised), book.recourse_up, book.recourse_down
             ),
-            error_kw=realised.column("p_kw") - schedule.p_kw[k] - realised.column("recourse_kw"),
+            metered=Metered(p_kw, p_kw - p_scheduled_kw - realised.column("recourse_kw")),
             prices=prices,
             costs=self._costs,
+            charges=charges,
+            shares=result.risk[k] if result.risk else None,
+            settings=market,
             roster=roster,
         )
         costs = operational_cost(flows, prices, self._costs, roster)
-        return Settled(flows, costs, trades, trade_price, prices, ledger)
+        accounts.check(ledger, costs, step=self.now)
+        return Settled(flows, costs, trades, trade_prices, fee, prices, ledger)
+
+    def _bus_prices(self, cleared: Cleared) -> tuple[dict[str, Array], ...]:
+        """Every operator prices its buses; a fallback has no prices."""
+        k, nodal = self.now - cleared.step, cleared.result.prices
+        if nodal is None:
+            return ()
+        loss_price = self._prices().loss
+        return tuple(
+            operator.publish_prices(nodal, d, self.roster.members(d), k, loss_price)
+            for d, operator in enumerate(self.operators)
+        )
 
     def _prices(self) -> StepPrices:
         tariff, market = self.world.tariff, self.config.market
@@ -291,7 +324,9 @@ class CoSimulation(mesa.Model):
             fee_across=market.network_fee_across_eur_per_kwh,
         )
 
-    def _flows(self, cleared: Cleared, realised: Realised, replayed: Replayed) -> Flows:
+    def _flows(
+        self, cleared: Cleared, realised: Realised, replayed: Replayed, network_fees: Array
+    ) -> Flows:
         """Scheduled trades are firm; devices, losses and deviations are what happened."""
         k, roster, result = self.now - cleared.step, self.roster, cleared.result
         s = result.schedule
@@ -304,14 +339,14 @@ class CoSimulation(mesa.Model):
         return Flows(
             supplier_buy_kw=s.imports[k] - s.bought[k],
             supplier_sell_kw=s.exports[k] - s.sold[k],
-            bought_kw=s.bought[k],
-            received_kw=-s.exchange[k],
+            network_fees=network_fees,
             dispatchable_kw=realised.column("dispatchable_kw")[roster.dispatchable],
             charge_kw=realised.column("charge_kw")[roster.storage],
             discharge_kw=realised.column("discharge_kw")[roster.storage],
             curtailed_kw=realised.column("curtailed_load_kw")[roster.flexible],
             backlog_kwh=realised.column("backlog_kwh")[roster.flexible],
             reserve_kw=result.second.ready_kw(s.alpha, device_pool)[k],
+            capacity_price=cleared.book.recourse_capacity,
             # A replay without a solution has no losses; the scheduled ones stand in.
             loss_kw=np.where(np.isnan(losses), scheduled, losses),
             deviation_kw=network_errors(realised.column("p_kw") - s.p_kw[k], roster),
@@ -347,6 +382,7 @@ class CoSimulation(mesa.Model):
     def _record(self, record: StepRecord) -> None:
         """Write the tables and add to the key figures."""
         self.tables.write_step(record)
+        self.market_totals.add(record)
         totals, hours = self.totals, self.roster.step_hours
         totals.add_costs({name: float(eur.sum()) for name, eur in record.settled.costs.items()})
         energy = hours * record.settled.trades.power_kw
@@ -373,7 +409,7 @@ def _row_values(replay: ReplayResult, substation_kva: float) -> Array:
     return np.concatenate([vm, -vm, replay.loading_percent / 100, [apparent]])
 
 
-def _true_costs(prosumers: list[Prosumer], recourse: NDArray[np.intp]) -> DeviceCosts:
+def _true_costs(prosumers: list[Prosumer]) -> DeviceCosts:
     """Gather what the devices really cost, in the roster's order of each kind."""
     units = [p.unit for p in prosumers if p.unit is not None]
     batteries = [p.battery for p in prosumers if p.battery is not None]
@@ -384,5 +420,4 @@ def _true_costs(prosumers: list[Prosumer], recourse: NDArray[np.intp]) -> Device
         wear=np.array([battery.wear_eur_per_kwh for battery in batteries]),
         willingness_to_pay=np.array([load.willingness_to_pay_eur_per_kwh for load in loads]),
         deferral=np.array([load.deferral_eur_per_kwh_h for load in loads]),
-        capacity=np.array([CAPACITY_EUR_PER_KW_H for _ in recourse]),
     )

@@ -34,6 +34,8 @@ _TYPES = {
     "item": pa.string(),
     "kind": pa.string(),
     "cause": pa.string(),
+    "source": pa.string(),
+    "role": pa.string(),
     "component": pa.string(),
     "strategy": pa.string(),
     "element": pa.string(),
@@ -56,8 +58,8 @@ TABLES: dict[str, str] = {
     "dispatch": "step time network peer_id p_scheduled_kw q_scheduled_kvar p_kw q_kvar load_kw "
     "renewable_available_kw curtailed_kw dg_kw charge_kw discharge_kw soc_kwh recourse_share "
     "recourse_kw recourse_asked_kw load_curtailed_kw load_deferred_kw",
-    "trades": "step time seller buyer energy_kwh price_eur_per_kwh network_fee_eur "
-    "crosses_networks",
+    "trades": "step time seller buyer energy_kwh price_eur_per_kwh "
+    "received_eur_per_kwh network_fee_eur crosses_networks",
     "settlement": "step time account item amount_eur",
     "bus_voltage": "step time network bus vm_pu vm_predicted_pu vm_scheduled_pu",
     "line_loading": "step time network line i_ka loading_percent",
@@ -67,6 +69,12 @@ TABLES: dict[str, str] = {
     "out_of_sample": "step time network n_scenarios violation_rate ci_low ci_high "
     "certified_violation_probability binding mean_excess_pu max_excess_pu",
     "costs": "step time network component amount_eur",
+    "prices": "step time network bus dlmp_eur_per_kwh energy loss voltage risk",
+    "risk": "step time network peer_id role amount_eur",
+    "dso_surplus": "step time source amount_eur",
+    "accounts": "account kind network item amount_eur",
+    "peer_outcomes": "peer_id network kind net_eur gain_from_trade_eur recourse_income_eur "
+    "recourse_cost_eur stored_energy_change_kwh bought_kwh sold_kwh",
 }
 """Columns of every table, in order."""
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from market.book import BidBook
     from market.clearing import ClearingResult
     from market.costs import Flows, StepPrices
+    from market.ledger import Ledger
     from market.matching import Trades
-    from market.settlement import Ledger
+    from market.pricing import TradePrices
 
     Array = NDArray[np.float64]
 
@@ -70,8 +71,9 @@ class Settled:
     costs: dict[str, Array]
     """By component and network. [EUR]"""
     trades: Trades
-    trade_price: Array
-    """Energy price of every trade. [EUR/kWh]"""
+    trade_prices: TradePrices
+    trade_fee: Array
+    """Network fee of every trade, (n_trades,). [EUR/kWh]"""
     prices: StepPrices
     ledger: Ledger
 
@@ -106,6 +108,9 @@ class StepRecord:
     realised: Realised
     replayed: Replayed
     settled: Settled
+    bus_prices: tuple[dict[str, Array], ...]
+    """Components of the nodal price of every bus but the source, by network; empty after a
+    fallback. [EUR/kWh]"""
     checks: tuple[Check, ...]
     """By network; empty when no Monte Carlo check is due."""
 

@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from configs.loading import load  # noqa: PLC0415
     from market.plugins import allow  # noqa: PLC0415
+    from market.price_checks import PricingError  # noqa: PLC0415
 
     overrides = list(options.overrides)
     overrides += [f"days={options.days}"] if options.days is not None else []
@@ -78,6 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {error}; results so far in {prepared.folder}\n")
         return 1
+    except PricingError as error:
+        # A pricing rule of the user's own: the step that it cannot price is not written.
+        sys.stderr.write(
+            f"error: {' '.join(str(error).split())}; results so far in {prepared.folder}\n"
+        )
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; results so far in {prepared.folder}\n")
         return 130
@@ -166,6 +173,7 @@ def execute(prepared: Prepared, *, quiet: bool = True, start: float | None = Non
         status = "interrupted"
         raise
     finally:
+        prepared.tables.write_totals(model.market_totals)
         prepared.tables.recorder.close()
         manifest.write(status)
     return write_summary(folder, summarise(model, time.perf_counter() - start))

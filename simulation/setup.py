@@ -15,6 +15,7 @@ from agents.population import PopulationError, ProfileNames, draw_population, re
 from agents.prosumer import registration
 from grid.cases import build_network
 from market.ambiguity import enough_samples
+from market.ledger import COMMON
 from market.roster import Roster
 from simulation.prices import make_tariff
 from simulation.profiles import load_known_forecasts, load_profiles, require
@@ -146,9 +147,12 @@ def _peers(
 
 
 def _check_peer(peer: PeerSpec, network: str, taken: set[str], profiles: ProfileSet) -> None:
-    """Refuse a peer without a profile, or with the name of another."""
+    """Refuse a peer without a profile, or with the name of another account."""
     if peer.peer_id in taken:
         msg = f"network {network}: peer {peer.peer_id} stands in another network too"
+        raise PopulationError(msg)
+    if peer.peer_id in COMMON:
+        msg = f"network {network}: no peer may be called {' or '.join(COMMON)}: accounts are"
         raise PopulationError(msg)
     for column in peer.columns:
         if column not in profiles.columns:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.prosumer import INITIAL_STATE_OF_CHARGE
+from simulation.market_kpis import market_kpis
 from simulation.streams import stream
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "renewable_available_kwh": totals.renewable_available_kwh,
         "renewable_curtailed_kwh": totals.curtailed_kwh,
         "stored_energy_change_kwh": stored - INITIAL_STATE_OF_CHARGE * capacity,
+        "market": market_kpis(model.market_totals, model.config.emissions),
         "promised_violation_probability": market.risk_level,
         "certificate_where_binding": {
             "n": len(certificates),
@@ -100,6 +102,7 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
     lines += [
         f"traded between peers    {s['energy_traded_within_kwh']:>14,.0f} kWh within, "
         f"{s['energy_traded_across_kwh']:,.0f} kWh across networks",
+        *_market_lines(s["market"]),
         f"promised violation probability <= {s['promised_violation_probability']:.1%} "
         "per network and step; delivered in AC:",
     ]
@@ -136,6 +139,35 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
             f"{s['uncertified_clearings']} network-steps without certificate",
         )
     return "\n".join(lines)
+
+
+def _market_lines(market: dict[str, Any]) -> list[str]:
+    """Format the key figures of the market."""
+    m, providers, surplus = market, market["recourse_providers"], market["dso_surplus_eur"]
+    costs = ", ".join(f"{actor} {eur:,.0f}" for actor, eur in m["cost_by_actor_eur"].items())
+    sources = ", ".join(f"{name} {eur:,.2f}" for name, eur in surplus.items() if name != "total")
+    emitted = m["emissions_kg"]
+    return [
+        f"welfare {m['welfare_eur']:,.2f} EUR, gains from trade {m['gains_from_trade_eur']:,.2f} "
+        f"EUR; price paid {_number(m['mean_price_paid_eur_per_kwh'], '.4f')}, received "
+        f"{_number(m['mean_price_received_eur_per_kwh'], '.4f')} EUR/kWh",
+        f"net cost [EUR]: {costs}",
+        f"traders {m['traders']}, {_number(m['traders_not_worse_off_share'], '.1%')} not worse "
+        f"off; gains: Gini {_number(m['gains_gini'], '.2f')}, "
+        f"Jain {_number(m['gains_jain'], '.2f')}",
+        f"recourse providers {providers['n']}, "
+        f"{_number(providers['cost_recovered_share'], '.1%')} recover their cost",
+        f"DSO surplus {surplus['total']:,.2f} EUR ({sources}), not negative in "
+        f"{_number(m['dso_revenue_adequate_share'], '.1%')} of steps",
+        f"self-sufficiency {_number(m['self_sufficiency']['together'], '.1%')}, "
+        f"self-consumption {_number(m['self_consumption']['together'], '.1%')}, curtailed "
+        f"{_number(m['renewable_curtailment_share'], '.1%')}"
+        + ("" if emitted is None else f", emissions {emitted:,.0f} kg CO2"),
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
 
 
 def _rate(tally: dict[str, Any]) -> str:

@@ -29,6 +29,10 @@ DESCRIBED = dict.fromkeys(
     )
 )
 """Settings that stand in the index whether they are varied or not."""
+MARKET = "market_"
+"""How the columns of the market's key figures begin."""
+WELFARE = f"{MARKET}adjusted_welfare_eur"
+"""Welfare with the stored energy credited."""
 
 
 def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, float]) -> pd.DataFrame:
@@ -49,7 +53,9 @@ def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, floa
         ``adjusted_cost_eur`` is ``cost_eur`` less the value of what the batteries hold more at the
         end than at the start; ``violated_*`` and ``steps_*`` count network-steps in the AC replay,
         over all and over those in which a grid limit binds; ``out_of_sample_*`` are rates over the
-        scenarios of the Monte Carlo checks, if there are any.
+        scenarios of the Monte Carlo checks, if there are any; ``market_*`` are what
+        :meth:`simulation.market_kpis.MarketTotals.summary` tells, :data:`WELFARE` the
+        welfare with the stored energy credited in the same way.
     """
     rows = []
     varied = dict.fromkeys(place for run in runs for place in run.settings)
@@ -102,6 +108,10 @@ def figures(summary: dict[str, Any], stored_energy_value: float) -> dict[str, fl
         "solver_s": summary["seconds"]["solver"],
         "total_s": summary["seconds"]["total"],
     }
+    market = summary.get("market", {})  # which runs of an earlier version have not
+    out |= _market(market)
+    if market:
+        out[WELFARE] = market["welfare_eur"] + stored_energy_value * stored
     for scope, tallies in summary["delivered_violation"].items():
         for network, tally in tallies.items():
             if network != "together":
@@ -110,6 +120,17 @@ def figures(summary: dict[str, Any], stored_energy_value: float) -> dict[str, fl
     for scope, checks in summary["out_of_sample"].items():
         out[f"out_of_sample_{scope}_rate"] = checks["together"]["rate"]
         out[f"out_of_sample_{scope}_scenarios"] = checks["together"]["scenarios"]
+    return out
+
+
+def _market(block: dict[str, Any], prefix: str = MARKET) -> dict[str, float]:
+    """Flatten the market's key figures; what belongs to a member stands behind a colon."""
+    out: dict[str, float] = {}
+    for name, value in block.items():
+        if isinstance(value, dict):
+            out |= _market(value, f"{prefix}{name}:")
+        elif not isinstance(value, str):
+            out[f"{prefix}{name}"] = float("nan") if value is None else float(value)
     return out
 
 

@@ -59,12 +59,12 @@ def label(treatment: Overrides) -> str:
 
     Words of the market stand as they are (``gaussian``), what is true by its key
     (``perfect_foresight``), everything else with its place (``risk_level=0.1``,
-    ``networks.case85.load_scale=0.9``).
+    ``networks.case85.load_scale=0.9``), prices without their unit.
     """
     words = []
     for place, value in treatment.items():
         of_market = place.startswith("market.")
-        key = place.removeprefix("market.")
+        key = place.removeprefix("market.").removesuffix("_eur_per_kwh")
         if value is True:
             words.append(place.rpartition(".")[2])
         elif of_market and isinstance(value, str):
@@ -72,6 +72,23 @@ def label(treatment: Overrides) -> str:
         else:
             words.append(f"{key}={as_text(value)}")
     return ", ".join(words) or "scenario"
+
+
+def references(experiment: Experiment, change: Overrides) -> dict[str, str]:
+    """Return the label of the treatment that each one is compared with, where there is one.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+    change : dict
+        What is changed in a treatment to get the other one; null takes a place out of it.
+    """
+    return {
+        label(treatment): label(reference)
+        for treatment in experiment.treatments
+        if (reference := experiment.reference(treatment, change)) is not None
+    }
 
 
 def plan(experiment: Experiment) -> list[Run]:

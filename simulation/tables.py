@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agents.prosumer import registration
-from market.settlement import trade_fees
+from market.price_blocks import PriceBlocks
+from market.settlement import dso_surplus
 from simulation.kpis import Tally
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from configs.schema import ScenarioConfig
     from market.bids import Bid
     from market.relaxation import Exactness
+    from simulation.market_totals import MarketTotals
     from simulation.recorder import Recorder
     from simulation.records import StepRecord
     from simulation.setup import World
@@ -92,9 +95,17 @@ class StepTables:
         self._grid(record, at)
         self._violations(record, at)
         self._costs(record, at)
+        self._prices(record, at)
+        self._risk(record, at)
+        self._dso_surplus(record, at)
         self._out_of_sample(record, at)
         if (record.step + 1) % self.config.steps_per_day == 0:
             self.recorder.flush()
+
+    def write_totals(self, totals: MarketTotals) -> None:
+        """Write what the steps so far brought every account and every peer."""
+        self.recorder.write("accounts", totals.accounts())
+        self.recorder.write("peer_outcomes", totals.peer_outcomes())
 
     def _time(self, step: int) -> dt.datetime:
         return self._start + step * self._step
@@ -167,19 +178,21 @@ class StepTables:
         )
 
     def _trades(self, record: StepRecord, at: dict[str, object]) -> None:
-        trades, roster = record.settled.trades, self.world.roster
+        settled, roster = record.settled, self.world.roster
+        trades, prices = settled.trades, settled.trade_prices
         if not len(trades.power_kw):
             return
-        fee = trade_fees(trades, record.settled.prices, roster.step_hours)
+        energy_kwh = roster.step_hours * trades.power_kw
         self.recorder.write(
             "trades",
             {
                 **at,
                 "seller": [roster.peer_id[k] for k in trades.seller],
                 "buyer": [roster.peer_id[k] for k in trades.buyer],
-                "energy_kwh": roster.step_hours * trades.power_kw,
-                "price_eur_per_kwh": record.settled.trade_price,
-                "network_fee_eur": fee,
+                "energy_kwh": energy_kwh,
+                "price_eur_per_kwh": prices.paid,
+                "received_eur_per_kwh": prices.received,
+                "network_fee_eur": energy_kwh * settled.trade_fee,
                 "crosses_networks": trades.across,
             },
         )
@@ -267,6 +280,47 @@ class StepTables:
                 },
             )
 
+    def _prices(self, record: StepRecord, at: dict[str, object]) -> None:
+        for network, components in zip(self.world.networks, record.bus_prices, strict=False):
+            self.recorder.write(
+                "prices",
+                {
+                    **at,
+                    "network": network.name,
+                    "bus": network.bus[1:],
+                    "dlmp_eur_per_kwh": components["dlmp"],
+                    "energy": components["energy"],
+                    "loss": components["loss"],
+                    "voltage": components["voltage"],
+                    "risk": components["risk"],
+                },
+            )
+
+    def _risk(self, record: StepRecord, at: dict[str, object]) -> None:
+        """Who takes room of the binding grid limits by its errors, and who gives it back."""
+        roster, hours = self.world.roster, self.world.roster.step_hours
+        for shares in record.cleared.result.risk[record.k : record.k + 1]:
+            for role, owners, amounts in (
+                ("error", np.arange(roster.n_peers), shares.margin),
+                ("recourse", roster.recourse, -shares.relief),
+            ):
+                seen = np.flatnonzero(amounts)
+                self.recorder.write(
+                    "risk",
+                    {
+                        **at,
+                        "network": [roster.network[roster.network_of[k]] for k in owners[seen]],
+                        "peer_id": [roster.peer_id[k] for k in owners[seen]],
+                        "role": role,
+                        "amount_eur": hours * amounts[seen],
+                    },
+                )
+
+    def _dso_surplus(self, record: StepRecord, at: dict[str, object]) -> None:
+        surplus = dso_surplus(record.settled.ledger)
+        columns = {"source": list(surplus), "amount_eur": list(surplus.values())}
+        self.recorder.write("dso_surplus", {**at, **columns})
+
     def _out_of_sample(self, record: StepRecord, at: dict[str, object]) -> None:
         for check in record.checks:
             violated = check.violated
@@ -310,7 +364,7 @@ def _relaxation(
 def offer_rows(bid: Bid) -> Iterator[tuple[str, float, float]]:
     """List what a bid offers for its first step: (offer, quantity in kW, price in EUR/kWh).
 
-    A malformed bid is listed as far as it can be read.
+    Price blocks have a row each. A malformed bid is listed as far as it can be read.
     """
     nan = float("nan")
 
@@ -320,12 +374,20 @@ def offer_rows(bid: Bid) -> Iterator[tuple[str, float, float]]:
         except (TypeError, ValueError, IndexError):
             return nan
 
+    def each(value: object) -> Iterator[object]:
+        return iter(np.atleast_1d(np.asarray(value, dtype=object)))
+
     yield "load", first(bid.load_kw), first(bid.buy_limit_eur_per_kwh)
     if bid.renewable is not None:
         yield "renewable", first(bid.renewable.available_kw), first(bid.sell_limit_eur_per_kwh)
     if bid.dispatchable is not None:
         unit = bid.dispatchable
-        yield "dispatchable", first(unit.p_max_kw), first(unit.cost_eur_per_kwh)
+        if isinstance(unit.blocks, PriceBlocks):
+            quantity, price = unit.blocks.quantity_kw, unit.blocks.price_eur_per_kwh
+            for pair in zip_longest(each(quantity), each(price)):
+                yield "dispatchable", first(pair[0]), first(pair[1])
+        else:
+            yield "dispatchable", first(unit.p_max_kw), first(unit.cost_eur_per_kwh)
     if bid.storage is not None:
         yield "charge", first(bid.storage.charge_max_kw), first(bid.storage.wear_eur_per_kwh)
         yield "discharge", first(bid.storage.discharge_max_kw), first(bid.storage.wear_eur_per_kwh)

@@ -16,7 +16,8 @@ from grid.cases import build_network
 from grid.lindistflow import LinDistFlow
 from grid.power_flow import BatchPowerFlow
 from grid.replay import AcReplay
-from market.bids import Bid, FlexibleOffer, RenewableOffer, StorageOffer
+from market.bids import Bid, DispatchableOffer, FlexibleOffer, RenewableOffer, StorageOffer
+from market.price_blocks import PriceBlocks
 
 NETWORK = build_network(
     Network(
@@ -294,6 +295,20 @@ def test_bad_bids_are_refused(place, changes, reason):
     (given,) = rejected.values()
     assert re.search(reason, given)
     assert len(accepted) == len(PEERS) - 1
+
+
+def test_units_are_offered_in_the_markets_format():
+    peer = PeerSpec(peer_id="unit", bus=12, load_kw=5, load_kvar=1, dispatchable_kw=8)
+    market = Market(bid_format="blocks", bid_blocks=2)
+    operator = DnOperator(mesa.Model(), NETWORK, [peer], POSITION, market)
+
+    def reason(*offer):
+        bid = make_bid(peer, dispatchable=DispatchableOffer(8.0, *offer))
+        return operator.validate([bid], 7, N_STEPS)[1].get("unit", "")
+
+    assert reason(0.0, 0.0, PriceBlocks.along(8.0, 0.1, 0.01, 2)) == ""
+    assert "expected (1,) to (2,)" in reason(0.0, 0.0, PriceBlocks.along(8.0, 0.1, 0.01, 3))
+    assert "expected 1 to 2 PriceBlocks" in reason(0.1, 0.01)
 
 
 def test_strangers_and_second_bids_are_refused():

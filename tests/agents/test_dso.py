@@ -12,10 +12,11 @@ from agents.dso import Dso, Revealed
 from agents.population import PeerSpec
 from agents.prosumer import Prosumer, registration, source_maps
 from agents.strategies.protocol import Observation
-from market.bids import Activation
+from market.bids import Activation, DispatchableOffer
 from market.book import stack
 from market.costs import StepPrices
 from market.offers import ErrorSamples, PastErrors
+from market.price_blocks import PriceBlocks
 from market.recourse import RecoursePolicy, network_errors
 from market.roster import Roster
 from market.schedule import supplier_only
@@ -73,6 +74,31 @@ def test_a_curtailed_plant_is_told_its_distance_or_its_cap(setpoint):
         np.testing.assert_array_equal(sun.held_back_kw, 0.0)
         np.testing.assert_array_equal(sun.cap_kw, [used[0], np.inf])
     assert not cell.renewable_kw.any()
+
+
+def test_the_book_is_cleared_under_the_trading_rules():
+    _, book, result = cleared(traders="prosumers", price_cap_eur_per_kwh=0.05)
+    np.testing.assert_array_equal(book.may_buy, True)  # every peer owns generation or storage
+    np.testing.assert_array_equal(book.may_sell, False)  # and asks for the feed-in price
+    assert result.schedule.sold.sum() == 0.0
+    _, free, result = cleared()
+    np.testing.assert_array_equal(free.may_sell, True)
+    assert result.schedule.sold.sum() > 1.0
+
+
+def test_units_are_cleared_by_their_blocks():
+    blocks = PriceBlocks(np.array([5.0, 4.0]), np.array([0.05, 0.3]))
+    offer = DispatchableOffer(9.0, 0.0, 0.0, blocks)
+    peers = {"unit": replace(PEERS["unit"], unit=offer, recourse=None), "home": Peer(load=8.0)}
+    peers["home"] = replace(peers["home"], network="B")
+    roster = make_roster(peers, N_STEPS)
+    operator = FakeOperator("B", errors_of({0: [-1e-3, 1e-3]}, 2, N_STEPS), np.zeros((1, 2)))
+    market = settings(bid_format="blocks", bid_blocks=3)
+    dso = Dso(mesa.Model(), roster, market, [operator])
+    bids = {name: peer.bid(name, TARIFF) for name, peer in peers.items()}
+    book, result = dso.clear(0, bids, {}, TARIFF)
+    assert book.block_kw.shape == (1, 3)
+    np.testing.assert_allclose(result.schedule.dispatchable, 5.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("shares", ["common", "up_down"])

@@ -19,7 +19,8 @@ from agents.prosumer import (
     source_maps,
 )
 from agents.strategies.protocol import Observation
-from market.bids import Activation, Award, faults
+from market.bid_checks import faults
+from market.bids import Activation, Award
 
 N_STEPS = 4
 FULL = PeerSpec(
@@ -55,9 +56,9 @@ SPECS = {
 OBSERVATION = Observation(5, np.linspace(0.24, 0.27, N_STEPS), np.full(N_STEPS, 0.11))
 
 
-def make_prosumer(spec: PeerSpec = FULL) -> Prosumer:
+def make_prosumer(spec: PeerSpec = FULL, n_blocks: int = 0) -> Prosumer:
     position = {column: k for k, column in enumerate(dict.fromkeys(spec.columns))}
-    prosumer = Prosumer(mesa.Model(), spec, "west", position)
+    prosumer = Prosumer(mesa.Model(), spec, "west", position, n_blocks)
     prosumer.forecast(forecast(len(position)))
     return prosumer
 
@@ -69,11 +70,12 @@ def forecast(n_columns: int) -> np.ndarray:
 # --- forecasts and bids -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_blocks", [0, 1, 4])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_truthful_bids_are_valid(spec):
-    prosumer = make_prosumer(spec)
+def test_truthful_bids_are_valid(spec, n_blocks):
+    prosumer = make_prosumer(spec, n_blocks)
     for bid in (prosumer.truthful_bid(OBSERVATION), prosumer.bid(OBSERVATION)):
-        assert faults(bid, prosumer.rating, 5, N_STEPS, "west") == []
+        assert faults(bid, prosumer.rating, 5, N_STEPS, "west", n_blocks=n_blocks) == []
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -126,6 +128,17 @@ def test_a_bid_tells_the_truth():
     # At 95 % of its apparent power every kW of rating has tan(acos(0.95)) kvar to spare.
     assert bid.q_max_kvar == pytest.approx(0.3286841 * (50 + 30 + 15 + 25))
     assert bid.storage.charge_efficiency == bid.storage.discharge_efficiency == EFFICIENCY
+
+
+def test_a_unit_bids_its_true_cost_in_blocks():
+    curve = make_prosumer().truthful_bid(OBSERVATION).dispatchable
+    offer = make_prosumer(n_blocks=5).truthful_bid(OBSERVATION).dispatchable
+    assert (offer.p_max_kw, offer.cost_eur_per_kwh, offer.cost_eur_per_kw2h) == (25.0, 0.0, 0.0)
+    np.testing.assert_allclose(offer.blocks.quantity_kw, 5.0)
+    spent = np.cumsum(offer.blocks.quantity_kw * offer.blocks.price_eur_per_kwh)
+    end = np.array([5.0, 10.0, 15.0, 20.0, 25.0])
+    true = curve.cost_eur_per_kwh * end + curve.cost_eur_per_kw2h * end**2
+    np.testing.assert_allclose(spent, true)
 
 
 def test_strategies_are_asked():

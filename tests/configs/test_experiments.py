@@ -2,12 +2,15 @@
 
 import datetime as dt
 import itertools
+from collections import Counter
+from typing import get_args
 
 import pytest
 import yaml
 
 from configs.experiment_schema import Experiment
 from configs.loading import ConfigError, dump, load, load_experiment, load_run, shipped
+from configs.schema import PricingName
 
 SHIPPED = shipped("experiments")
 
@@ -50,6 +53,19 @@ def test_the_reliability_study():
     assert {t["market.method"] for t in study.treatments} == {
         t["market.method"] for t in load_experiment("paper").treatments
     }
+
+
+def test_the_market_design_study():
+    study = load_experiment("market_design")
+    (without,) = [t for t in study.treatments if t["market.coordination"] == "none"]
+    designs = [t for t in study.treatments if t is not without]
+    change = study.gains_over["no_coordination"]
+    assert all(study.reference(design, change) == without for design in designs)
+    fees = Counter(
+        (t["market.network_fee_rule"], t["market.network_fee_within_eur_per_kwh"]) for t in designs
+    )
+    assert fees == {("flat", 0.07): 10, ("flat", 0.03): 10, ("distance", 0.07): 10}
+    assert {t["market.pricing"] for t in designs} == set(get_args(PricingName))
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -180,6 +196,11 @@ def test_an_experiment_as_it_was_run_can_be_run_again(save, quick):
         (
             "{name: e, premium_over: {plain: {market.method: robust}}}",
             "premium_over.plain: no treatment differs .*robust",
+        ),
+        (
+            "{name: e, factors: [{market.coordination: within_network, market.pricing: [dlmp]}], "
+            "gains_over: {nothing: {market.coordination: none, market.pricing: null}}}",
+            "gains_over.nothing: no treatment differs .*'market.coordination': 'none'",
         ),
         ("{name: e, premium_over: {A-B: {}}}", "premium_over.*pattern"),
         ("- a", "must be a mapping"),

@@ -175,7 +175,9 @@ def make_book(peers: Mapping[str, Peer], tariff: TariffWindow, roster: Roster) -
     """Stack the bids; of a peer that takes no part only load and renewable power are known."""
     bids = {name: peer.bid(name, tariff) for name, peer in peers.items()}
     taking_part = {name: bids[name] for name, peer in peers.items() if peer.takes_part}
-    return stack(taking_part, bids, roster)
+    blocks = [peer.unit.blocks for peer in peers.values() if peer.unit and peer.unit.blocks]
+    n_blocks = max((len(offered.quantity_kw) for offered in blocks), default=0)
+    return stack(taking_part, bids, roster, n_blocks)
 
 
 def errors_of(
@@ -364,6 +366,7 @@ def voltage_row(
     row = ChanceRow(
         network=network,
         step=step,
+        index=0,
         conic=False,
         d_p=d_p,
         d_q=np.zeros_like(d_p),

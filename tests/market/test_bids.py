@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.bid_checks import faults
 from market.bids import (
     Bid,
     DispatchableOffer,
@@ -15,8 +16,8 @@ from market.bids import (
     RecourseOffer,
     RenewableOffer,
     StorageOffer,
-    faults,
 )
+from market.price_blocks import PriceBlocks
 
 N_STEPS = 3
 RATING = Rating(
@@ -79,7 +80,7 @@ SCALARS = tuple(
         "q_max_kvar",
         *(f"{o}.{field.name}" for o in OFFERS for field in fields(getattr(valid_bid(), o))),
     )
-    if name not in SERIES
+    if name not in (*SERIES, "dispatchable.blocks")
 )
 SIGNED = ("load_kvar", "recourse.up_eur_per_kwh", "recourse.down_eur_per_kwh")
 
@@ -208,6 +209,73 @@ def test_an_unlimited_connection_carries_any_load():
     assert found(changed("load_kw", np.full(N_STEPS, 1e9)), rating) == []
 
 
+# --- price blocks -----------------------------------------------------------------------------
+
+
+BLOCKS = PriceBlocks(np.array([3.0, 0.0, 5.0]), np.array([0.1, 0.1, 0.2]))
+
+
+def in_blocks(blocks=BLOCKS, **changes):
+    """The valid bid with its unit's cost in blocks."""
+    unit = DispatchableOffer(8.0, 0.0, 0.0, blocks)
+    return replace(valid_bid(), dispatchable=replace(unit, **changes))
+
+
+def block_faults(bid, n_blocks=4):
+    return faults(bid, RATING, 7, N_STEPS, "A", n_blocks=n_blocks)
+
+
+def test_valid_blocks_have_no_faults():
+    assert block_faults(in_blocks()) == []
+    assert block_faults(in_blocks(), n_blocks=3) == []
+    assert block_faults(in_blocks(PriceBlocks(np.array([8]), np.array([0])))) == []
+    assert block_faults(replace(valid_bid(), dispatchable=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("quantity", "price", "reason"),
+    [
+        ([4.0, 4.0], [0.1], "price_eur_per_kwh has shape (1,), expected (2,)"),
+        ([2.0] * 5, [0.1] * 5, "quantity_kw has shape (5,), expected (1,) to (4,)"),
+        ([], [], "quantity_kw has shape (0,), expected (1,) to (4,)"),
+        ([[8.0]], [[0.1]], "quantity_kw has shape (1, 1), expected (1,) to (4,)"),
+        ([9.0, -1.0], [0.1, 0.2], "quantity_kw is negative: -1"),
+        ([4.0, 4.0], [-0.1, 0.2], "price_eur_per_kwh is negative: -0.1"),
+        ([np.nan, 4.0], [0.1, 0.2], "quantity_kw is not finite"),
+        ([4.0, 4.0], [0.1, np.inf], "price_eur_per_kwh is not finite"),
+        ([4.0, 4.0], ["0.1", "0.2"], "price_eur_per_kwh is not a number: array(['0.1', '0.2']"),
+        (
+            [4.0, 2.0, 2.0],
+            [0.1, 0.3, 0.2],
+            "price_eur_per_kwh falls from 0.3 to 0.2, expected prices that do not fall",
+        ),
+        ([4.0, 3.9], [0.1, 0.2], "quantity_kw sums to 7.9, expected p_max_kw 8"),
+        ([1e308, 1e308], [0.1, 0.2], "quantity_kw sums to inf, expected p_max_kw 8"),
+    ],
+)
+def test_malformed_blocks_are_refused_and_named(quantity, price, reason):
+    (given,) = block_faults(in_blocks(PriceBlocks(np.array(quantity), np.array(price))))
+    assert given.startswith(f"dispatchable.blocks.{reason}")
+
+
+@pytest.mark.parametrize("bad", [None, "cheap", [(4.0, 0.1)], {"kw": 8.0}])
+def test_a_market_of_blocks_takes_no_cost_curve(bad):
+    (reason,) = block_faults(in_blocks(bad))
+    assert reason == f"dispatchable.blocks is {bad!r}, expected 1 to 4 PriceBlocks"
+
+
+@pytest.mark.parametrize("field", ["cost_eur_per_kwh", "cost_eur_per_kw2h"])
+def test_no_cost_curve_stands_beside_blocks(field):
+    (reason,) = block_faults(in_blocks(**{field: 0.1}))
+    assert reason == f"dispatchable.{field} is 0.1 beside blocks, expected 0"
+
+
+def test_a_market_of_cost_curves_takes_no_blocks():
+    (reason,) = found(in_blocks())
+    assert reason.startswith("dispatchable.blocks is PriceBlocks(")
+    assert reason.endswith("expected None: cost curves are bid")
+
+
 # --- anything ---------------------------------------------------------------------------------
 
 anything = st.one_of(
@@ -223,6 +291,17 @@ anything = st.one_of(
     st.lists(st.floats(0, 30), min_size=N_STEPS, max_size=N_STEPS).map(np.array),
     st.datetimes().map(np.datetime64),
 )
+
+
+@given(anything, anything, anything)
+def test_no_blocks_raise_and_what_passes_is_usable(quantity, price, p_max):
+    bid = in_blocks(PriceBlocks(quantity, price), p_max_kw=p_max)
+    reasons = block_faults(bid)
+    assert all(isinstance(reason, str) and reason for reason in reasons)
+    if not reasons:
+        assert sum(quantity) == pytest.approx(float(p_max), abs=2e-6)
+        assert (np.diff(price) >= 0).all()
+        assert len(price) == len(quantity)
 
 
 @given(st.dictionaries(st.sampled_from((*SERIES, *SCALARS, *OFFERS, "step", "network")), anything))

@@ -1,8 +1,12 @@
 """Bids stacked into arrays, and the roster they are ordered by."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from market.bids import DispatchableOffer
 from market.book import stack
+from market.price_blocks import PriceBlocks
 from market.roster import indicator
 from tests.market.builders import (
     Peer,
@@ -24,6 +28,7 @@ PEERS = {
 }
 TARIFF = make_tariff(2)
 ROSTER = make_roster(PEERS, 2)
+OUTSIDER = make_roster({**PEERS, "out": Peer(takes_part=False)}, 2)
 
 
 def test_devices_are_found_by_kind():
@@ -81,3 +86,30 @@ def test_without_a_bid_a_plant_feeds_in_and_other_devices_rest():
     assert book.charge_max_kw == [0.0]
     assert book.recourse_max_kw[0] == 0.0
     np.testing.assert_allclose(book.load_kw[:, 1], 1.0)
+
+
+def test_blocks_are_filled_up_with_empty_ones_at_the_last_price():
+    short = DispatchableOffer(
+        5.0, 0.0, 0.0, PriceBlocks(np.array([2.0, 3.0]), np.array([0.1, 0.2]))
+    )
+    peers = {
+        "short": Peer(unit=short),
+        "absent": Peer(unit=unit(7.0)),
+        "home": Peer(load=1.0),
+    }
+    bids = {name: peer.bid(name, TARIFF) for name, peer in peers.items() if name != "absent"}
+    retail = {"absent": Peer(load=1.0).bid("absent", TARIFF)}
+    book = stack(bids, retail, make_roster(peers, 2), n_blocks=4)
+    np.testing.assert_allclose(book.block_kw, [[2, 3, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(book.block_price, [[0.1, 0.2, 0.2, 0.2], [0, 0, 0, 0]])
+    assert make_book(PEERS, TARIFF, ROSTER).block_kw.shape == (1, 0)
+
+
+def test_an_infinite_limit_price_trades_with_nobody():
+    book = make_book({**PEERS, "out": Peer(takes_part=False)}, TARIFF, OUTSIDER)
+    assert book.may_buy.sum() == book.may_sell.sum() == 2 * 5
+    buy, sell = book.buy_limit.copy(), book.sell_limit.copy()
+    buy[0, 0], sell[1, 2] = -np.inf, np.inf
+    limited = replace(book, buy_limit=buy, sell_limit=sell)
+    assert np.argwhere(limited.may_buy != book.may_buy).tolist() == [[0, 0]]
+    assert np.argwhere(limited.may_sell != book.may_sell).tolist() == [[1, 2]]

@@ -106,6 +106,7 @@ def row(beta, remainder, root, gain):
     return ChanceRow(
         network=0,
         step=0,
+        index=0,
         conic=False,
         d_p=np.zeros(1),
         d_q=np.zeros(1),

@@ -1,10 +1,14 @@
 """Constraints of the first stage with values assigned, unsolved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from market import constraints as con
+from market.bids import DispatchableOffer
 from market.parameters import Parameters, SecondStage
+from market.price_blocks import PriceBlocks
 from market.recourse import RecoursePolicy
 from market.variables import Variables
 from tests.market.builders import (
@@ -48,7 +52,7 @@ OWN_ERRORS = RecoursePolicy(1, np.array([0, 1]))
 class Unsolved:
     """Variables and parameters of the peers above; every variable starts at zero."""
 
-    def __init__(self, policy, peers=PEERS):
+    def __init__(self, policy, peers=PEERS, n_blocks=0):
         self.policy = policy
         self.roster = make_roster(peers, 2, HOURS)
         self.groups = np.array(self.roster.network_of)
@@ -57,8 +61,8 @@ class Unsolved:
         zero = np.zeros((2, policy.n_pools))
         up = np.array([[4.0, 10.0], [6.0, 12.0]])[:, : policy.n_pools]
         down = up if policy.n_signals == 1 else 2 * up
-        self.v = Variables.create(self.roster, 2, policy)
-        self.p = Parameters.create(self.roster, 2, policy)
+        self.v = Variables.create(self.roster, 2, policy, n_blocks)
+        self.p = Parameters.create(self.roster, 2, policy, n_blocks)
         self.p.assign(
             book=self.book,
             tariff=tariff,
@@ -183,8 +187,19 @@ def test_what_leaves_one_network_enters_another(u):
     u.set(exchange_out=[[2, 0], [0, 0]], exchange_in=[[0, 1], [0, 0]])
     found = con.pool_balance(u.v, u.roster, u.groups, "across_networks")
     assert broken(found) == {"exchange_balance"}
-    assert violations(con.exchange_limit(u.v, 1.5))["exchange_out_max"] == pytest.approx(0.5)
-    assert not broken(con.exchange_limit(u.v, 2.0))
+
+
+def test_each_network_has_its_own_exchange_limit_or_none(u):
+    u.set(exchange_out=[[2, 0], [0, 0]], exchange_in=[[0, 1], [0, 0]])
+    found = con.exchange_limit(u.v, np.array([1.5, 0.4]))
+    assert violations(found) == {
+        "exchange_out_max": pytest.approx(0.5),
+        "exchange_in_max": pytest.approx(0.6),
+    }
+    assert broken(con.exchange_limit(u.v, np.array([2.0, 0.4]))) == {"exchange_in_max"}
+    assert not broken(con.exchange_limit(u.v, np.array([2.0, np.inf])))
+    assert broken(con.exchange_limit(u.v, np.array([np.inf, 0.4]))) == {"exchange_in_max"}
+    assert con.exchange_limit(u.v, np.full(2, np.inf)) == []
 
 
 def test_storage_carries_energy_over_with_losses(u):
@@ -251,6 +266,22 @@ def test_units_keep_room_for_recourse_both_ways(u):
     assert not check([[7], [1.2]])
     assert check([[7.1], [1.2]]) == {"dispatchable_max"}
     assert check([[7], [1.1]]) == {"dispatchable_min"}
+
+
+def test_fuel_costs_what_the_blocks_say_or_more():
+    blocks = PriceBlocks(np.array([4.0, 4.0]), np.array([0.05, 0.12]))
+    offer = DispatchableOffer(8.0, 0.0, 0.0, blocks)
+    u = Unsolved(OWN_ERRORS, {**PEERS, "unit": replace(PEERS["unit"], unit=offer)}, n_blocks=2)
+
+    def check(power, fuel):
+        v = u.set(dispatchable=[[power], [0]], fuel=[[fuel], [0]]).v
+        return violations(con.block_costs(v, u.p))["block_costs"]
+
+    assert check(3.0, 0.15) == pytest.approx(0.0, abs=1e-12)
+    assert check(6.0, 0.44) == pytest.approx(0.0, abs=1e-12)
+    assert check(6.0, 0.40) == pytest.approx(0.04)  # the second line
+    assert check(3.0, 0.10) == pytest.approx(0.05)  # the first one
+    assert check(0.0, 0.5) == 0.0
 
 
 def test_a_unit_that_answers_a_surplus_alone_may_run_at_full_power(split):

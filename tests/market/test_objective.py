@@ -31,7 +31,7 @@ def random_peers(rng):
     def load():
         return rng.uniform(0.5, 5.0, N_STEPS)
 
-    limits = {"buy": 0.22, "sell": 0.13}
+    limits = {"buy": 0.19, "sell": 0.13}
     return {
         "sun": Peer(load=load(), pv=rng.uniform(0, 9, N_STEPS), pv_price=0.01, load_kvar=0.5),
         "cell": Peer(
@@ -195,6 +195,7 @@ class Point:
             "surplus_cost": down,
             "shortage_cost": up,
             "steepest_cost": np.maximum(np.abs(down), np.abs(up)),
+            "fuel": np.zeros((N_STEPS, 0)),
         }
         for name in vars(stage.variables):
             value = values[name] if name in values else getattr(self, name)
@@ -213,21 +214,21 @@ class Point:
             wear=np.array([0.03]),
             willingness_to_pay=np.array([0.4]),
             deferral=np.array([0.02]),
-            capacity=np.array([0.004, 0.01]),
         )
+        fees = FEE_WITHIN * self.by_network(self.bought) + FEE_ACROSS * np.maximum(-self.sent, 0)
         window = dict.fromkeys(COMPONENTS, 0.0)
         for t in range(N_STEPS):
             flows = Flows(
                 supplier_buy_kw=self.imports[t] - self.bought[t],
                 supplier_sell_kw=self.exports[t] - self.sold[t],
-                bought_kw=self.bought[t],
-                received_kw=-self.sent[t],
+                network_fees=fees[t],
                 dispatchable_kw=self.dispatchable[t],
                 charge_kw=self.charge[t],
                 discharge_kw=self.discharge[t],
                 curtailed_kw=self.curtailed[t],
                 backlog_kwh=self.backlog[t],
                 reserve_kw=self.ready[t],
+                capacity_price=np.array([0.004, 0.01]),
                 loss_kw=loss_kw[t],
                 deviation_kw=np.zeros(2),
                 pool_of=self.policy.pool_of,
@@ -248,8 +249,8 @@ class Point:
     def not_costs(self):
         """What the objective holds besides the first stage's operational cost."""
         tariff, book, second = self.tariff, self.book, self.second
-        # Limit prices: truthful in network A, 0.22 and 0.13 in network B.
-        buy = np.stack([np.zeros(N_STEPS), tariff.retail - 0.22], axis=1)
+        # Limit prices: truthful in network A, 0.19 and 0.13 in network B.
+        buy = np.stack([np.zeros(N_STEPS), tariff.retail - 0.19], axis=1)
         sell = np.stack([np.zeros(N_STEPS), 0.13 - tariff.feed_in], axis=1)
         premiums = buy * self.by_network(self.bought) + sell * self.by_network(self.sold)
         asked = book.renewable_price * self.renewable

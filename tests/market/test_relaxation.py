@@ -150,12 +150,13 @@ def test_rows_on_the_state_agree_with_the_linear_ones_at_the_operating_point():
             roster,
             book,
             offer.d_p[0][k],
+            index=k,
             d_q=offer.d_q[0][k],
             room=float(offer.limit[k] - constant[k]),
         )
         for k in range(4)
     ]
-    on_state = relaxed.rows(rows, np.arange(4), offer)
+    on_state = relaxed.rows(rows, offer)
     v, loading = offer.value[0, 0] ** 2, offer.value[0, 2]
     state = {
         relaxed.flow.column(0, "v", 0, 0): v,
@@ -171,7 +172,7 @@ def test_rows_on_the_state_agree_with_the_linear_ones_at_the_operating_point():
     # The substation's row stays linear, and so does that of a line without current.
     assert on_state[3] is rows[3]
     idle = replace(offer, value=np.where(np.arange(4) == 2, 1e-4, offer.value))
-    assert relaxed.rows(rows, np.arange(4), idle)[2] is rows[2]
+    assert relaxed.rows(rows, idle)[2] is rows[2]
 
 
 def test_losses_are_those_of_the_relaxation():

@@ -1,5 +1,7 @@
 """From the solver's values to a schedule: balanced, within bounds, whatever the rounding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,9 +52,9 @@ def random_values(seed, spread):
     return {name: spread * rng.normal(0.5, 1.0, shape) for name, shape in shapes.items()}
 
 
-def schedule_of(values, coordination="across_networks"):
+def schedule_of(values, coordination="across_networks", book=BOOK):
     return from_decisions(
-        values, BOOK, ROSTER, GROUPS, coordination=coordination, n_signals=POLICY.n_signals
+        values, book, ROSTER, GROUPS, coordination=coordination, n_signals=POLICY.n_signals
     )
 
 
@@ -92,6 +94,19 @@ def test_trades_stay_within_what_peers_import_and_export(drawn):
         assert (trade >= 0).all()
         assert (trade <= whole + 1e-9).all()
         np.testing.assert_array_equal(trade[:, ~BOOK.participates], 0.0)
+
+
+def test_who_asks_an_infinite_price_trades_exactly_nothing():
+    values = random_values(1, 5.0)
+    values["bought"], values["sold"] = np.full((2, N_STEPS, 3), 2.0)
+    buy, sell = BOOK.buy_limit.copy(), BOOK.sell_limit.copy()
+    buy[0, GROUPS == 0], sell[1, GROUPS == 2] = -np.inf, np.inf
+    free = schedule_of(values)
+    assert free.bought[0, 2] > 0.1
+    limited = schedule_of(values, book=replace(BOOK, buy_limit=buy, sell_limit=sell))
+    np.testing.assert_array_equal(limited.bought[0, GROUPS == 0], 0.0)
+    np.testing.assert_array_equal(limited.sold[1, GROUPS == 2], 0.0)
+    np.testing.assert_array_equal(limited.p_kw, free.p_kw)
 
 
 @given(random_schedules)

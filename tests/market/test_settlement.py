@@ -1,188 +1,209 @@
-"""Accounts of a step: they sum to zero and tell the same story as the operational cost."""
+"""Payments of a step: each item by hand, and what holds whatever happens."""
 
-from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from market.costs import DeviceCosts, Flows, StepPrices, imbalance_cost, operational_cost
-from market.matching import Trades, merit_order
-from market.settlement import (
-    DSO,
-    RESOURCES,
-    SUPPLIER,
-    Ledger,
-    Recourse,
-    operator_account,
-    settle,
-    trade_fees,
+from market.charges import GridCharges
+from market.costs import imbalance_cost
+from market.matching import Trades
+from market.pricing import TradePrices
+from market.risk import RiskShares
+from market.settlement import Metered, Recourse, dso_surplus, exchange_shares, settle
+from tests.market.builders import Peer, make_roster, settings
+from tests.market.settled_step import ALONE, PEERS, Step, received, two_peers
+
+LOSS = ("operator", "proportional", "marginal")
+IMBALANCE = ("one_sided", "two_sided")
+RISK = ("socialised", "causation")
+POOLS = (ALONE, {"A": 0, "B": 0, "C": 0}, {"A": 0, "B": 1, "C": 0})
+
+markets = st.fixed_dictionaries(
+    {
+        "pools": st.sampled_from(POOLS),
+        "charged": st.booleans(),
+        "loss_allocation": st.sampled_from(LOSS),
+        "imbalance_pricing": st.sampled_from(IMBALANCE),
+        "risk_allocation": st.sampled_from(RISK),
+    }
 )
-from tests.market.builders import Peer, battery, flexible, make_roster, unit
-
-PEERS = {
-    "home": Peer(),
-    "cell": Peer(battery=battery()),
-    "unit": Peer(unit=unit(), network="B"),
-    "shifter": Peer(flexible=flexible([1.0]), network="B"),
-    "all": Peer(battery=battery(), unit=unit(), flexible=flexible([1.0]), network="C"),
-}
-HOURS = 0.25
+seeds = st.integers(0, 10**6)
 
 
-class Step:
-    """A random step in which everything happens."""
-
-    def __init__(self, seed, pool_of=(0, 1, 2)):
-        rng = np.random.default_rng(seed)
-        self.roster = r = make_roster(PEERS, hours=HOURS)
-        scale = 10.0 ** rng.uniform(-2, 4)
-        sold, bought = scale * rng.uniform(0, 1, (2, 5)) * rng.integers(0, 2, (2, 5))
-        total = min(sold.sum(), bought.sum())
-        sold *= total / max(sold.sum(), 1e-12)
-        bought *= total / max(bought.sum(), 1e-12)
-        self.error_kw = scale * rng.normal(size=5)
-        delivered = scale * rng.normal(size=4)
-        self.prices = StepPrices(
-            retail=rng.uniform(0.2, 0.4),
-            feed_in=rng.uniform(-0.05, 0.2),
-            loss=rng.uniform(0, 0.1),
-            imbalance_buy=rng.uniform(0.2, 0.5),
-            imbalance_sell=rng.uniform(-0.1, 0.1),
-            fee_within=rng.uniform(0, 0.1),
-            fee_across=rng.uniform(0, 0.1),
-        )
-        self.costs = DeviceCosts(*rng.uniform(0, 0.3, (5, 2)), rng.uniform(0, 0.01, 4))
-        deviation = np.bincount(r.network_of, self.error_kw)
-        np.add.at(deviation, r.network_of[r.recourse], delivered)
-        self.flows = Flows(
-            supplier_buy_kw=scale * rng.uniform(0, 1, 5),
-            supplier_sell_kw=scale * rng.uniform(0, 1, 5),
-            bought_kw=bought,
-            received_kw=np.bincount(r.network_of, bought - sold),
-            dispatchable_kw=scale * rng.uniform(0, 1, 2),
-            charge_kw=scale * rng.uniform(0, 1, 2),
-            discharge_kw=scale * rng.uniform(0, 1, 2),
-            curtailed_kw=scale * rng.uniform(0, 1, 2),
-            backlog_kwh=scale * rng.uniform(0, 1, 2),
-            reserve_kw=scale * rng.uniform(0, 1, 4),
-            loss_kw=scale * rng.uniform(0, 0.1, 3),
-            deviation_kw=deviation,
-            pool_of=np.array(pool_of),
-        )
-        limits = rng.uniform(0.1, 0.3, (2, 5))
-        self.trades = merit_order(sold, bought, *limits, r)
-        self.trade_price = rng.uniform(0.1, 0.3, len(self.trades.power_kw))
-        self.recourse = Recourse(delivered, *rng.normal(0.1, 0.2, (2, 4)))
-        self.ledger = settle(
-            self.flows,
-            self.trades,
-            trade_price=self.trade_price,
-            recourse=self.recourse,
-            error_kw=self.error_kw,
-            prices=self.prices,
-            costs=self.costs,
-            roster=r,
-        )
-
-    def received(self, account, *items):
-        return sum(self.ledger.entries.get((account, item), 0.0) for item in items)
+# --- by hand: half an hour of a generator and a home ------------------------------------------
 
 
-pools = pytest.mark.parametrize("pool_of", [(0, 1, 2), (0, 0, 0), (0, 1, 0)])
+def entries(item, **amounts):
+    names = {"operator_a": "operator:A", "operator_b": "operator:B"}
+    return {(names.get(account, account), item): eur for account, eur in amounts.items()}
 
 
-@pools
-@given(st.integers(0, 10**6))
-@settings(max_examples=50)
-def test_accounts_sum_to_zero(pool_of, seed):
-    entries = Step(seed, pool_of).ledger.entries
-    by_item = defaultdict(list)
-    for (_, item), amount in entries.items():
-        by_item[item].append(amount)
-    scale = max(1.0, *(abs(amount) for amount in entries.values()))
-    for item, amounts in by_item.items():
-        assert sum(amounts) == pytest.approx(0.0, abs=1e-9 * scale), item
-
-
-@pools
-@pytest.mark.parametrize("seed", range(10))
-def test_accounts_reconcile_with_the_operational_cost(pool_of, seed):
-    s = Step(seed, pool_of)
-    cost = {
-        name: eur.sum()
-        for name, eur in operational_cost(s.flows, s.prices, s.costs, s.roster).items()
+def trade(received, kept, fee):
+    """The home buys 4 kW from the generator."""
+    return {
+        "trades": Trades(np.array([0]), np.array([1]), np.array([4.0]), np.array([True])),
+        "trade_prices": TradePrices(*np.array([[received + kept], [received], [kept]])),
+        "trade_fee": np.array([fee]),
     }
 
-    def same(amount, component):
-        assert amount == pytest.approx(cost[component], rel=1e-9, abs=1e-6 * HOURS)
 
-    operators = [operator_account(network) for network in s.roster.network]
-    same(s.received(SUPPLIER, "energy_bought", "energy_sold"), "upstream_energy")
-    same(s.received(SUPPLIER, "losses"), "losses")
-    same(-sum(s.received(account, "losses") for account in operators), "losses")
-    same(s.received(SUPPLIER, "imbalance_upstream"), "imbalance")
-    same(s.received(RESOURCES, "fuel"), "dispatchable_fuel")
-    same(s.received(RESOURCES, "wear"), "storage_wear")
-    same(s.received(RESOURCES, "discomfort"), "flexible_discomfort")
-    same(-s.received(DSO, "recourse_capacity"), "recourse_capacity")
-    same(sum(s.received(account, "network_fee") for account in operators), "network_fees")
+CHARGES = GridCharges(np.array([-0.3, 0.5]), np.array([-2.0, 5.0]), np.array([1.0, 0.0]))
+SHARES = RiskShares(np.array([-0.6, 4.0]), np.array([3.0, -0.4]), np.array([0.25, 0.75]))
+EXCHANGED = Metered(np.array([2.0, -6.0]), np.zeros(2))
 
 
-def test_fees_go_to_the_operator_of_the_buyer():
-    s = Step(3)
-    cost = operational_cost(s.flows, s.prices, s.costs, s.roster)["network_fees"]
-    for d, network in enumerate(s.roster.network):
-        got = s.received(operator_account(network), "network_fee")
-        assert got == pytest.approx(cost[d], abs=1e-6)
+@pytest.mark.parametrize(
+    ("happens", "expected"),
+    [
+        pytest.param({}, {}, id="nothing"),
+        pytest.param(
+            {"supplier_buy_kw": [0.0, 8.0]},
+            entries("energy_bought", home=-1.0, supplier=1.0),
+            id="bought",
+        ),
+        pytest.param(
+            {"supplier_sell_kw": [6.0, 0.0]},
+            entries("energy_sold", gen=0.3, supplier=-0.3),
+            id="sold",
+        ),
+        pytest.param(
+            {"network_of_home": "B", **trade(received=0.18, kept=0.05, fee=0.08)},
+            entries("p2p_energy", gen=0.36, home=-0.36)
+            | entries("exchange_rent", home=-0.1, dso=0.1)
+            | entries("network_fee", home=-0.16, operator_b=0.16),
+            id="traded",
+        ),
+        pytest.param(
+            {"loss_kw": [3.0], "metered": EXCHANGED},
+            entries("losses", operator_a=-0.06, supplier=0.06),
+            id="losses",
+        ),
+        pytest.param(
+            {"loss_kw": [3.0], "metered": EXCHANGED, "loss_allocation": "proportional"},
+            entries("losses", operator_a=-0.06, supplier=0.06)
+            | entries("loss_charge", gen=-0.015, home=-0.045, operator_a=0.06),
+            id="proportional_losses",
+        ),
+        pytest.param(
+            {"loss_kw": [3.0], "loss_allocation": "proportional"},
+            entries("losses", operator_a=-0.06, supplier=0.06),
+            id="proportional_losses_of_nobody",
+        ),
+        pytest.param(
+            {
+                "loss_kw": [3.0, 5.0],
+                "network_of_home": "B",
+                "metered": EXCHANGED,
+                "loss_allocation": "proportional",
+            },
+            entries("losses", operator_a=-0.06, operator_b=-0.1, supplier=0.16)
+            | entries("loss_charge", gen=-0.06, operator_a=0.06, home=-0.1, operator_b=0.1),
+            id="proportional_losses_by_network",
+        ),
+        pytest.param(
+            {"loss_kw": [3.0], "loss_allocation": "marginal"},
+            entries("losses", operator_a=-0.06, supplier=0.06),
+            id="marginal_losses_without_prices",
+        ),
+        pytest.param(
+            {"loss_kw": [3.0], "charges": CHARGES, "loss_allocation": "proportional"},
+            entries("losses", operator_a=-0.06, supplier=0.06)
+            | entries("loss_charge", gen=0.3, home=-0.5, dso=0.2)
+            | entries("loss_compensation", dso=-0.06, operator_a=0.06)
+            | entries("congestion_charge", gen=2.0, home=-5.0, dso=3.0)
+            | entries("risk_charge", gen=-1.0, dso=1.0),
+            id="nodal",
+        ),
+        pytest.param(
+            {"metered": Metered(np.zeros(2), np.array([4.0, -2.0])), "deviation_kw": [2.0]},
+            entries("imbalance", gen=0.1, home=-0.05, dso=-0.05)
+            | entries("imbalance_upstream", dso=0.05, supplier=-0.05),
+            id="surplus",
+        ),
+        pytest.param(
+            {"metered": Metered(np.zeros(2), np.array([2.0, -4.0])), "deviation_kw": [-2.0]},
+            entries("imbalance", gen=0.3, home=-0.6, dso=0.3)
+            | entries("imbalance_upstream", dso=-0.3, supplier=0.3),
+            id="shortage",
+        ),
+        pytest.param(
+            {
+                "metered": Metered(np.zeros(2), np.array([4.0, -2.0])),
+                "deviation_kw": [2.0],
+                "imbalance_pricing": "two_sided",
+            },
+            entries("imbalance", gen=0.1, home=-0.3, dso=0.2)
+            | entries("imbalance_upstream", dso=0.05, supplier=-0.05),
+            id="two_sided",
+        ),
+        pytest.param(
+            {"reserve_kw": [5.0, 2.0], "shares": SHARES},
+            entries("recourse_capacity", gen=0.02, dso=-0.02),
+            id="ready",
+        ),
+        pytest.param(
+            {"recourse": Recourse(np.array([2.0, 0.0]), np.full(2, 0.3), np.full(2, 0.05))},
+            entries("recourse_activation", gen=0.3, dso=-0.3),
+            id="up",
+        ),
+        pytest.param(
+            {"recourse": Recourse(np.array([0.0, -4.0]), np.full(2, 0.3), np.full(2, -0.1))},
+            entries("recourse_activation", gen=-0.2, dso=0.2),
+            id="down",
+        ),
+        pytest.param(
+            {"reserve_kw": [5.0, 2.0], "shares": SHARES, "risk_allocation": "causation"},
+            entries("recourse_capacity", gen=0.02, dso=-0.02)
+            | entries("risk_causation", gen=0.3, home=-2.0, dso=1.7)
+            | entries("recourse_relief", gen=1.3, dso=-1.3)
+            | entries("capacity_causation", gen=-0.005, home=-0.015, dso=0.02),
+            id="causation",
+        ),
+        pytest.param(
+            {"reserve_kw": [5.0, 2.0], "risk_allocation": "causation"},
+            entries("recourse_capacity", gen=0.02, dso=-0.02),
+            id="causation_unknown",
+        ),
+        pytest.param(
+            {"dispatchable_kw": [4.0]}, entries("fuel", gen=-0.38, resources=0.38), id="fuel"
+        ),
+        pytest.param(
+            {"charge_kw": [2.0], "discharge_kw": [1.0]},
+            entries("wear", gen=-0.03, resources=0.03),
+            id="wear",
+        ),
+        pytest.param(
+            {"curtailed_kw": [2.0], "backlog_kwh": [4.0]},
+            entries("discomfort", home=-0.46, resources=0.46),
+            id="discomfort",
+        ),
+    ],
+)
+def test_each_item_by_hand(happens, expected):
+    assert two_peers(**happens) == pytest.approx(expected)
 
 
-def test_one_trade_by_hand():
-    trades = Trades(np.array([1]), np.array([2]), np.array([4.0]), np.array([True]))
-    prices = StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01)
-    roster = make_roster(PEERS, hours=HOURS)
-    np.testing.assert_allclose(trade_fees(trades, prices, HOURS), [0.08])
-    zero = {n: np.zeros(k) for n, k in (("peers", 5), ("devices", 2), ("rec", 4), ("nets", 3))}
-    flows = Flows(
-        *(zero["peers"],) * 3,
-        zero["nets"],
-        *(zero["devices"],) * 5,
-        zero["rec"],
-        *(zero["nets"],) * 2,
-        pool_of=np.arange(3),
-    )
-    ledger = settle(
-        flows,
-        trades,
-        trade_price=np.array([0.18]),
-        recourse=Recourse(*(zero["rec"],) * 3),
-        error_kw=zero["peers"],
-        prices=prices,
-        costs=DeviceCosts(*(zero["devices"],) * 5, zero["rec"]),
-        roster=roster,
-    )
-    assert ledger.entries == pytest.approx(
-        {
-            ("unit", "p2p_energy"): -0.18,
-            ("cell", "p2p_energy"): 0.18,
-            ("unit", "network_fee"): -0.08,
-            ("operator:B", "network_fee"): 0.08,
-        }
-    )
+@pytest.mark.parametrize(
+    ("pool_of", "imbalance", "gen", "home"),
+    [([0, 1], [1.0, 1.0], -0.02, 0.0), ([0, 0], [0.25, 0.75], -0.005, -0.015)],
+)
+def test_capacity_is_borne_by_the_pool_it_is_kept_for(pool_of, imbalance, gen, home):
+    """The errors of another network take nothing of it unless both are answered together."""
+    shares = RiskShares(np.zeros(2), np.zeros(2), np.array(imbalance))
+    happens = {"reserve_kw": [5.0, 2.0], "shares": shares, "risk_allocation": "causation"}
+    paid = two_peers(network_of_home="B", pool_of=pool_of, **happens)
+    assert paid["dso", "capacity_causation"] == pytest.approx(0.02)
+    assert paid["gen", "capacity_causation"] == pytest.approx(gen)
+    assert paid.get(("home", "capacity_causation"), 0.0) == pytest.approx(home)
 
 
-@pools
-@pytest.mark.parametrize("seed", range(5))
-def test_peers_answer_for_their_own_errors_at_the_price_of_their_pool(pool_of, seed):
-    s = Step(seed, pool_of)
-    pool = np.array(pool_of)
-    short = np.array([s.flows.deviation_kw[pool == p].sum() < 0 for p in pool])
-    price = np.where(short, s.prices.imbalance_buy, s.prices.imbalance_sell)[s.roster.network_of]
-    for k, peer_id in enumerate(s.roster.peer_id):
-        expected = HOURS * price[k] * s.error_kw[k]
-        assert s.received(peer_id, "imbalance") == pytest.approx(expected)
+def test_both_directions_count_alike_in_the_shares_of_the_exchange():
+    roster = make_roster({"a": Peer(), "b": Peer(), "c": Peer(network="B")})
+    np.testing.assert_allclose(exchange_shares(np.array([1.0, -3.0, 5.0]), roster), [0.25, 0.75, 1])
+    np.testing.assert_array_equal(exchange_shares(np.zeros(3), roster), np.zeros(3))
 
 
 def test_networks_whose_errors_cancel_pay_the_supplier_nothing():
@@ -193,45 +214,106 @@ def test_networks_whose_errors_cancel_pay_the_supplier_nothing():
     ledger = settle(
         flows,
         s.trades,
-        trade_price=s.trade_price,
-        recourse=replace(s.recourse, delivered_kw=np.zeros(4)),
-        error_kw=error_kw,
+        trade_prices=s.trade_prices,
+        trade_fee=s.fee,
+        recourse=s.recourse,
+        metered=replace(s.metered, error_kw=error_kw),
         prices=s.prices,
         costs=s.costs,
+        charges=None,
+        shares=None,
+        settings=settings(),
         roster=s.roster,
     )
-    price = HOURS * s.prices.imbalance_sell
-    received = {
-        account: eur for (account, item), eur in ledger.entries.items() if item == "imbalance"
-    }
-    expected = {"home": -3 * price, "cell": price, "unit": 2 * price, DSO: 0.0}
-    assert received == pytest.approx(expected, abs=1e-12)
-    upstream = [eur for (_, item), eur in ledger.entries.items() if item == "imbalance_upstream"]
-    np.testing.assert_allclose(upstream, 0.0, atol=1e-12)
-    assert imbalance_cost(flows, s.prices, HOURS).sum() == pytest.approx(0.0, abs=1e-12)
+    price = 0.25 * s.prices.imbalance_sell
+    expected = {"home": -3 * price, "cell": price, "unit": 2 * price}
+    assert {name: received(ledger, name, "imbalance") for name in expected} == pytest.approx(
+        expected
+    )
+    np.testing.assert_allclose(ledger.items["imbalance"].sum(), 0.0, atol=1e-12)
+    np.testing.assert_allclose(ledger.items["imbalance_upstream"], 0.0, atol=1e-12)
+    assert imbalance_cost(flows, s.prices, 0.25).sum() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_recourse_is_paid_at_the_offered_prices():
-    s = Step(6)
-    up, down = s.recourse.up_price, s.recourse.down_price
-    kw = s.recourse.delivered_kw
-    expected = HOURS * np.where(kw > 0, kw * up, -kw * down)
-    owners = np.array(s.roster.peer_id)[s.roster.recourse]
-    for peer_id in np.unique(owners):
-        got = s.received(peer_id, "recourse_activation")
-        assert got == pytest.approx(expected[owners == peer_id].sum())
+# --- whatever happens --------------------------------------------------------------------------
 
 
-def test_the_ledger_nets_an_item_per_account():
-    ledger = Ledger()
-    ledger.pay("a", "b", "x", 2.0)
-    ledger.pay("b", "a", "x", 0.5)
-    ledger.pay("a", "b", "y", 0.0)
-    ledger.pay_each(["a", "c"], "b", "z", np.array([1.0, -3.0]))
-    assert ledger.entries == {
-        ("a", "x"): -1.5,
-        ("b", "x"): 1.5,
-        ("a", "z"): -1.0,
-        ("b", "z"): -2.0,
-        ("c", "z"): 3.0,
-    }
+@given(seeds, markets)
+def test_every_item_sums_to_zero(seed, market):
+    ledger = Step(seed, **market).ledger
+    moved = sum(np.abs(amounts).sum() for amounts in ledger.items.values())
+    for item, amounts in ledger.items.items():
+        assert amounts.sum() == pytest.approx(0.0, abs=max(1e-9, 1e-12 * moved)), item
+
+
+@given(seeds, markets)
+def test_accounts_reconcile_with_the_operational_cost(seed, market):
+    s = Step(seed, **market)
+    cost = {name: eur.sum() for name, eur in s.cost.items()}
+
+    def same(amount, component):
+        assert amount == pytest.approx(cost[component], rel=1e-9, abs=1e-6)
+
+    operators = [f"operator:{network}" for network in s.roster.network]
+    same(received(s.ledger, "supplier", "energy_bought", "energy_sold"), "upstream_energy")
+    same(received(s.ledger, "supplier", "losses"), "losses")
+    same(received(s.ledger, "supplier", "imbalance_upstream"), "imbalance")
+    same(received(s.ledger, "resources", "fuel"), "dispatchable_fuel")
+    same(received(s.ledger, "resources", "wear"), "storage_wear")
+    same(received(s.ledger, "resources", "discomfort"), "flexible_discomfort")
+    same(-received(s.ledger, "dso", "recourse_capacity"), "recourse_capacity")
+    same(sum(received(s.ledger, name, "network_fee") for name in operators), "network_fees")
+
+
+@given(seeds, markets, st.permutations(list(PEERS)))
+def test_the_order_of_the_peers_changes_nothing(seed, market, order):
+    one, other = Step(seed, **market), Step(seed, order=order, **market)
+    moved = sum(np.abs(amounts).sum() for amounts in one.ledger.items.values())
+    assert one.ledger.items.keys() == other.ledger.items.keys()
+    for account in one.ledger.accounts:
+        for item in one.ledger.items:
+            assert received(other.ledger, account, item) == pytest.approx(
+                received(one.ledger, account, item), abs=1e-12 * moved
+            )
+
+
+@given(seeds, markets)
+def test_what_the_dso_keeps_adds_up_to_its_account(seed, market):
+    ledger = Step(seed, **market).ledger
+    surplus = dso_surplus(ledger)
+    account = sum(eur for (name, _), eur in ledger.entries.items() if name == "dso")
+    moved = sum(np.abs(amounts).sum() for amounts in ledger.items.values())
+    assert sum(surplus.values()) == pytest.approx(account, abs=1e-12 * moved)
+
+
+def test_what_the_dso_keeps_has_its_source():
+    s = Step(3, risk_allocation="causation")
+
+    def dso(*items):
+        return received(s.ledger, "dso", *items)
+
+    assert dso_surplus(s.ledger) == pytest.approx(
+        {
+            "congestion": s.charges.congestion.sum() + dso("exchange_rent"),
+            "loss": s.charges.loss.sum() - s.cost["losses"].sum(),
+            "risk": s.charges.risk.sum()
+            + dso("risk_causation", "recourse_relief", "capacity_causation")
+            + dso("recourse_capacity", "recourse_activation")
+            + dso("imbalance", "imbalance_upstream"),
+        }
+    )
+
+
+@given(seeds, markets)
+def test_proportional_charges_leave_the_operators_without_the_losses(seed, market):
+    s = Step(seed, **market | {"loss_allocation": "proportional", "charged": False})
+    for network in s.roster.network:
+        left = received(s.ledger, f"operator:{network}", "losses", "loss_charge")
+        assert left == pytest.approx(0.0, abs=1e-9 * s.cost["losses"].sum())
+
+
+@given(seeds, markets)
+def test_two_sided_prices_never_leave_the_dso_worse_off(seed, market):
+    one, two = (Step(seed, **market | {"imbalance_pricing": imbalance}) for imbalance in IMBALANCE)
+    kept = [received(s.ledger, "dso", "imbalance") for s in (one, two)]
+    assert kept[1] >= kept[0] - 1e-9 * abs(kept[0])

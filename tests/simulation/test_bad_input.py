@@ -177,6 +177,7 @@ def test_network_files(write, capsys, source, case):
         ("peer_id,bus,load_profile\na,2,none\n", ["peer a", "load_p:none"]),
         ("peer_id,bus\na,2\na,3\n", ["line 3", "peer a stands twice"]),
         ("peer_id,bus,strategy\na,2,greedy\n", ["line 2", "'greedy'"]),
+        ("peer_id,bus\na,2\nsupplier,3\n", ["network line", "called dso or supplier"]),
         ("peer_id,bus\n", ["no peers"]),
     ],
 )

@@ -181,6 +181,7 @@ def test_reduction_follows_from_the_index(done):
 def test_labels():
     assert label({}) == "scenario"
     assert label({"market.coordination": "none", "market.method": "robust"}) == "none, robust"
+    assert label({"market.network_fee_within_eur_per_kwh": 0.03}) == "network_fee_within=0.03"
     assert label({"market.risk_level": 0.1, "seed": 3}) == "risk_level=0.1, seed=3"
     assert label({"networks.a.load_scale": 1, "forecast.perfect_foresight": True}) == (
         "networks.a.load_scale=1, perfect_foresight"
