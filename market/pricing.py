@@ -221,10 +221,10 @@ def _split(paid: Array, received: Array) -> TradePrices:
 
 
 def _of_both_networks(pool: Pool, power_kw: Array) -> Array:
-    """Sum over the networks of seller and buyer, (n_trades,). [kW]"""
+    """Sum over the networks of seller and buyer, twice the same one or not, (n_trades,). [kW]"""
     total = np.asarray(np.bincount(pool.network_of, power_kw), dtype=np.float64)
     seller, buyer = pool.network_of[pool.trades.seller], pool.network_of[pool.trades.buyer]
-    return np.asarray(total[seller] + pool.trades.across * total[buyer])
+    return np.asarray(total[seller] + total[buyer])
 
 
 def make_pricing(name: str) -> PricingRule:

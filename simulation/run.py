@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from configs.loading import load  # noqa: PLC0415
+    from market.accounts import AccountsError  # noqa: PLC0415
     from market.plugins import allow  # noqa: PLC0415
     from market.price_checks import PricingError  # noqa: PLC0415
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {error}; results so far in {prepared.folder}\n")
         return 1
-    except PricingError as error:
+    except (AccountsError, PricingError) as error:
         # A pricing rule of the user's own: the step that it cannot price is not written.
         sys.stderr.write(
             f"error: {' '.join(str(error).split())}; results so far in {prepared.folder}\n"

@@ -71,7 +71,9 @@ def test_no_trade_pays_more_than_the_full_fee(seed, within, across):
         assert scaled[kind].max(initial=0.0) == flat[kind].max(initial=0.0)
         # Twice the distance, twice the fee.
         np.testing.assert_allclose(
-            scaled[kind] * distance[i, j][kind].max(initial=0.0), flat[kind] * distance[i, j][kind]
+            scaled[kind] * distance[i, j][kind].max(initial=0.0),
+            flat[kind] * distance[i, j][kind],
+            atol=1e-12,
         )
     back = fee_share("distance", distance, network_of)
     np.testing.assert_array_equal(back, back.T)

@@ -88,7 +88,8 @@ def test_duals_a_little_beyond_the_limits_are_clipped():
 
 @pytest.mark.parametrize(("exports", "expected"), [(1e-9, 0.21), (4.0, 0.11), (40.0, 0.11)])
 def test_scarcity_moves_the_price_between_the_suppliers(exports, expected):
-    assert priced("supply_demand_ratio", one_trade(exports=exports))[0] == pytest.approx(expected)
+    pool = one_trade(sell=0.0, exports=exports)
+    assert priced("supply_demand_ratio", pool)[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("exports", np.linspace(0.1, 4, 5))
@@ -109,6 +110,7 @@ def test_the_ratio_needs_prices_it_can_divide(feed_in):
 
 
 def test_the_ratio_within_is_that_of_the_network():
+    """Another network and its demand do not matter."""
     pool = one_trade()
     pool = replace(
         pool,

@@ -71,6 +71,15 @@ def test_a_networks_own_trades_survive_the_end_of_its_exchange():
     np.testing.assert_allclose(bought, [0, 0, 2])
 
 
+def test_no_more_is_undone_than_was_exchanged():
+    sold, bought, exchange = kept(
+        "AABB", [3, 0, 1, 0], [0, 1, 0, 3], [0.1, 9, 0.1, 9], [0, 0.11, 0, 0.11]
+    )
+    np.testing.assert_allclose(sold, [1, 0, 1, 0])
+    np.testing.assert_allclose(bought, [0, 1, 0, 1])
+    np.testing.assert_allclose(exchange, [0, 0], atol=1e-15)
+
+
 @pytest.mark.parametrize("coordination", ["within_network", "none"])
 def test_without_coordination_nothing_is_exchanged(coordination):
     _, _, exchange = kept(

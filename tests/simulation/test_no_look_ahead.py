@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents.forecasting import ForecastArchive
+from market.ledger import Ledger
 from simulation.model import CoSimulation
 from simulation.setup import build_world
 
@@ -60,6 +61,8 @@ def assert_same(one, other, path="", skip=()):
             assert_same(
                 getattr(one, field.name), getattr(other, field.name), f"{path}.{field.name}", skip
             )
+    elif isinstance(one, Ledger):
+        assert_same(one.items, other.items, path, skip)
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), path
         for key in one:
