@@ -72,14 +72,21 @@ class Dso(mesa.Agent):
         The market's configuration.
     operators : sequence of GridOperator
         The network operators.
+    own_groups : ndarray of bool, shape (n_peers,), optional
+        Peers whose limit prices go ways of their own, see :class:`market.clearing.MarketClearing`.
     """
 
     def __init__(
-        self, model: Any, roster: Roster, settings: Market, operators: Sequence[GridOperator]
+        self,
+        model: Any,
+        roster: Roster,
+        settings: Market,
+        operators: Sequence[GridOperator],
+        own_groups: NDArray[np.bool_] | None = None,
     ) -> None:
         super().__init__(model)
         self.roster = roster
-        self.clearing = MarketClearing(roster, settings, operators)
+        self.clearing = MarketClearing(roster, settings, operators, own_groups)
 
     def clear(
         self,

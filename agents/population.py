@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from agents.strategies.registry import STRATEGIES
-from configs.schema import Name, NonNegative, Positive, Settings
+from agents.strategies.registry import make_strategy
+from configs.schema import Name, NonNegative, Positive, Settings, StrategyParameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,27 @@ FLEXIBLE_PROFILES = ("own", "own", "heat_pump", "ev")
 
 class PopulationError(ValueError):
     """Peers that cannot be; the message names file, row and column."""
+
+
+def _parameters(written: object) -> object:
+    """Read parameters as a cell of a table has them: ``name=value; name=value``."""
+    if not isinstance(written, str):
+        return written
+    pairs = [pair.partition("=") for pair in written.split(";") if pair.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        msg = "should be name=value; name=value"
+        raise ValueError(msg)
+    return {name.strip(): _value(text.strip()) for name, _, text in pairs}
+
+
+def _value(text: str) -> bool | int | float | str:
+    """Read a number, true or false, or a word."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 class PeerSpec(Settings):
@@ -63,9 +84,25 @@ class PeerSpec(Settings):
     power_factor: float = Field(default=0.995, gt=0.5, le=1.0)
     """Power factor at full power down to which the devices supply or take reactive power. [-]"""
     strategy: str = "truthful"
-    """Name of the strategy."""
-    markup: NonNegative = 0.0
-    """Parameter of the ``markup`` strategy. [-]"""
+    """Name of the strategy, or the path of a class, ``package.module:ClassName``."""
+    strategy_parameters: Annotated[StrategyParameters, BeforeValidator(_parameters)] = Field(
+        default={}
+    )
+    """Its parameters; ``name=value; name=value`` in a table."""
+    strategy_from_day: int = Field(default=1, ge=1)
+    """Day of the run from which on it is used; the peer bids truthfully before. [d]"""
+    coalition: Name | None = None
+    """Coalition that shares the strategy; none: the peer has it alone."""
+
+    @property
+    def player(self) -> str:
+        """Who plays the strategy: the coalition, or the peer alone."""
+        return self.coalition or self.peer_id
+
+    @property
+    def owns_generation_or_storage(self) -> bool:
+        """Whether the peer is a prosumer."""
+        return self.renewable_kw + self.battery_kw + self.dispatchable_kw > 0
 
     @property
     def renewable_kw(self) -> float:
@@ -152,7 +189,7 @@ def draw_population(
     if len(flexible):
         wanted = settings.flexible_load_share * peak_kw / load_kw[flexible].sum()
         share[flexible] = min(wanted, 1.0)
-    marked_up = set(_choose(rng, n, settings.markup_share).tolist())
+    rng.permutation(n)  # Not used any more; without it every seed would stand for other peers.
     peers = []
     for k in range(n):
         load_profile = str(rng.choice(profiles.load))
@@ -178,8 +215,6 @@ def draw_population(
                 dispatchable_kw=float(unit_kw[k]),
                 dispatchable_eur_per_kwh=float(rng.uniform(0.18, 0.24)),
                 power_factor=settings.power_factor,
-                strategy="markup" if k in marked_up else "truthful",
-                markup=settings.markup if k in marked_up else 0.0,
             )
         )
     return peers
@@ -258,11 +293,40 @@ def _check(peer: PeerSpec, network: RadialNetwork, taken: set[str], place: str) 
         fault = f"peer {peer.peer_id} stands twice"
     elif peer.bus not in network.bus[1:].tolist():
         fault = f"bus {peer.bus} is not a load bus of network {network.name}"
-    elif peer.strategy not in STRATEGIES:
-        fault = f"unknown strategy {peer.strategy!r}; known are {sorted(STRATEGIES)}"
     elif (peer.battery_kw > 0) != (peer.battery_kwh > 0):
         fault = "battery_kw and battery_kwh must both be positive or both zero"
     else:
+        columns = f"{place}, column strategy", f"{place}, column strategy_parameters"
+        check_strategy(peer.strategy, peer.strategy_parameters, *columns)
         return
     msg = f"{place}: {fault}"
     raise PopulationError(msg)
+
+
+def check_strategy(
+    name: str, parameters: StrategyParameters, name_place: str, parameters_place: str
+) -> None:
+    """Refuse a strategy that cannot be made.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    parameters : dict of str to number, str or bool
+        Its parameters.
+    name_place, parameters_place : str
+        Where they stand.
+
+    Raises
+    ------
+    PopulationError
+        Names the place, the value and what is allowed.
+    """
+    try:
+        make_strategy(name, parameters, np.random.default_rng())
+    except ValueError as error:
+        # Messages on a parameter begin with its name or quote it.
+        reason = str(error.__cause__)
+        meant = [p for p in parameters if reason.startswith(f"{p} ") or f"'{p}'" in reason]
+        place = f"{parameters_place}.{meant[0]}" if meant else name_place
+        raise PopulationError(f"{place}: {error}") from error

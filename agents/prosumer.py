@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mesa
 import numpy as np
 
 from agents.devices import Battery, DispatchableUnit, FlexibleLoad
-from agents.strategies.registry import make_strategy
+from agents.strategies.protocol import StrategyError
+from agents.strategies.truthful import Truthful
 from market.bids import (
     Bid,
     DispatchableOffer,
@@ -25,12 +27,12 @@ from market.devices import renewable_output
 from market.price_blocks import PriceBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from agents.population import PeerSpec
-    from agents.strategies.protocol import Observation, Outcome
+    from agents.strategies.protocol import Observation, Outcome, Strategy
     from market.bids import Activation, Award
 
     Series = NDArray[np.float64]
@@ -53,6 +55,8 @@ BACKLOG_HOURS = 3.0
 """Largest waiting energy of a flexible load, in hours of its rating. [h]"""
 CAPACITY_EUR_PER_KW_H = 0.002
 """Truthful price of power kept ready. [EUR/(kW h)]"""
+TRUTHFUL = Truthful()
+"""Strategy of peers that are given no other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,10 @@ class Prosumer(mesa.Agent):
         Position of each profile column in forecast arrays.
     n_blocks : int
         Number of price blocks in which a unit's cost is bid; zero: its cost curve is.
+    strategy : Strategy
+        What the peer makes of its truthful bids; members of a coalition share it.
+    first_step : int
+        Step from which on it uses the strategy; before, it bids truthfully and learns nothing.
     """
 
     def __init__(
@@ -93,19 +101,22 @@ class Prosumer(mesa.Agent):
         network: str,
         position: Mapping[str, int],
         n_blocks: int = 0,
+        *,
+        strategy: Strategy = TRUTHFUL,
+        first_step: int = 0,
     ) -> None:
         super().__init__(model)
         self.spec = spec
         self.network = network
-        self.strategy = make_strategy(
-            spec.strategy, {"markup": spec.markup} if spec.strategy == "markup" else {}
-        )
+        self.strategy = strategy
+        self._first_step = first_step
         self.battery = _battery(spec)
         self.unit = _unit(spec)
         self.flexible = _flexible(spec)
         self._n_blocks = n_blocks
         self._position = [position[column] for column in spec.columns]
         self._outlook: Outlook | None = None
+        self._revealed = (math.nan, math.nan, math.nan, math.nan)
 
     @property
     def peer_id(self) -> str:
@@ -126,15 +137,41 @@ class Prosumer(mesa.Agent):
         return scale(self.spec, profiles[:, self._position])
 
     def bid(self, observation: Observation) -> Bid:
-        """Submit what the strategy makes of the truthful bid."""
-        return self.strategy.submit(self.truthful_bid(observation), observation)
+        """Submit what the strategy makes of the truthful bid.
+
+        Raises
+        ------
+        StrategyError
+            If the strategy fails, or returns something else than a bid.
+        """
+        truthful = self.truthful_bid(observation)
+        if observation.step < self._first_step:
+            return truthful
+        knowing = replace(observation, renewable_rating_kw=self.rating.renewable_kw)
+        with self._naming(observation.step):
+            bid = self.strategy.submit(truthful, knowing)
+            if not isinstance(bid, Bid):
+                raise TypeError(f"submit returned {bid!r:.40}, which is no Bid")
+        return bid
+
+    def markup(self, step: int) -> float | None:
+        """Mark-up that the strategy chose for a step; None of one that does not tell. [-]"""
+        chosen = getattr(self.strategy, "markup", None)
+        told = step >= self._first_step and isinstance(chosen, int | float)
+        return float(chosen) if told else None
+
+    @contextmanager
+    def _naming(self, step: int) -> Iterator[None]:
+        """Name step, peer and strategy of whatever the strategy raises."""
+        try:
+            yield
+        except Exception as error:  # user code may raise anything
+            msg = f"step {step}, peer {self.peer_id}: strategy {self.spec.strategy!r} failed: "
+            raise StrategyError(f"{msg}{type(error).__name__}: {error}") from error
 
     def truthful_bid(self, observation: Observation) -> Bid:
         """Bid the forecast, true costs, and the supplier's prices as limit prices."""
-        outlook = self._outlook
-        if outlook is None:
-            msg = f"peer {self.peer_id} has to forecast before it bids"
-            raise RuntimeError(msg)
+        outlook = self._forecasted()
         worth = float((observation.retail + observation.feed_in).mean()) / 2
         return Bid(
             peer_id=self.peer_id,
@@ -158,6 +195,13 @@ class Prosumer(mesa.Agent):
             recourse=self._recourse_offer(worth),
         )
 
+    def _forecasted(self) -> Outlook:
+        """The forecast that the latest bid stands on."""
+        if self._outlook is None:
+            msg = f"peer {self.peer_id} has to forecast before it bids"
+            raise RuntimeError(msg)
+        return self._outlook
+
     def _recourse_offer(self, worth: float) -> RecourseOffer | None:
         """Ask for fuel, wear and the worth of stored energy."""
         asked = []
@@ -174,7 +218,9 @@ class Prosumer(mesa.Agent):
         up, down = (max(side) for side in zip(*asked, strict=True))
         return RecourseOffer(up, down, CAPACITY_EUR_PER_KW_H)
 
-    def deviation(self, award: Award, actual: Outlook, k: int) -> float:
+    def deviation(
+        self, award: Award, actual: Outlook, k: int, reported_kw: tuple[float, float]
+    ) -> float:
         """Measure how far reality is off the schedule before any recourse.
 
         Parameters
@@ -185,19 +231,18 @@ class Prosumer(mesa.Agent):
             What really came, one step.
         k : int
             Binding step that is realised.
+        reported_kw : tuple of float
+            Must-serve and flexible load that the schedule stands on: those of the bid, so that a
+            misreport is a deviation. [kW]
 
         Returns
         -------
         float
             Real less scheduled injection. [kW]
         """
-        outlook = self._outlook
-        if outlook is None:
-            msg = f"peer {self.peer_id} has no forecast to deviate from"
-            raise RuntimeError(msg)
         renewable = _renewable_output(award, actual, k) - float(award.renewable_kw[k])
-        load = actual.load_kw[0] + actual.flexible_kw[0] - outlook.load_kw[k]
-        load -= outlook.flexible_kw[k]
+        must_serve, flexible = reported_kw
+        load = actual.load_kw[0] + actual.flexible_kw[0] - must_serve - flexible
         return renewable - float(load)
 
     def follow(
@@ -228,6 +273,9 @@ class Prosumer(mesa.Agent):
         """
         load, baseline = float(actual.load_kw[0]), float(actual.flexible_kw[0])
         renewable = _renewable_output(award, actual, k)
+        expected = self._forecasted()
+        plant = float(actual.renewable_kw[0])
+        self._revealed = load, float(expected.load_kw[k]), plant, float(expected.renewable_kw[k])
         curtailed = deferred = charge = discharge = unit_kw = energy = 0.0
         if self.flexible is not None:
             curtailed, deferred = self.flexible.follow(
@@ -250,7 +298,7 @@ class Prosumer(mesa.Agent):
             p_kw=renewable + unit_kw + discharge - charge - served,
             q_kvar=float(award.q_kvar[k]) - float(actual.load_kvar[0]),
             load_kw=served,
-            renewable_available_kw=float(actual.renewable_kw[0]),
+            renewable_available_kw=plant,
             renewable_kw=renewable,
             dispatchable_kw=unit_kw,
             charge_kw=charge,
@@ -264,8 +312,27 @@ class Prosumer(mesa.Agent):
         )
 
     def learn(self, outcome: Outcome) -> None:
-        """Hand the outcome of a step to the strategy."""
-        self.strategy.learn(outcome)
+        """Add to what the market tells of a step what the peer alone knows of it; learn from both.
+
+        That is the must-serve load and the renewable power that came and that were forecast.
+
+        Raises
+        ------
+        StrategyError
+            If the strategy fails.
+        """
+        if outcome.step < self._first_step:
+            return
+        load, load_forecast, renewable, renewable_forecast = self._revealed
+        known = replace(
+            outcome,
+            load_kw=load,
+            load_forecast_kw=load_forecast,
+            renewable_kw=renewable,
+            renewable_forecast_kw=renewable_forecast,
+        )
+        with self._naming(outcome.step):
+            self.strategy.learn(known)
 
 
 def _renewable_output(award: Award, actual: Outlook, k: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from importlib import resources
 from pathlib import Path
@@ -116,7 +117,8 @@ def load_run(experiment: Experiment, settings: Mapping[str, Any]) -> ScenarioCon
     """
     tree, origin = _read(experiment.scenario)
     for path, value in {**experiment.set, **settings}.items():
-        _put(tree, path, value, f"{path}={value}")
+        # A later setting may lie inside an earlier one, which other runs use as it is.
+        _put(tree, path, copy.deepcopy(value), f"{path}={value}")
     return _scenario(tree, origin)
 
 
@@ -233,6 +235,8 @@ def _relative_to(tree: dict[str, Any], origin: str) -> dict[str, Any]:
         node = tree.get(section)
         if isinstance(node, dict) and node.get(key) is not None:
             node[key] = placed(node[key])
+    if tree.get("strategy_state") is not None:
+        tree["strategy_state"] = placed(tree["strategy_state"])
     networks = tree.get("networks")
     for network in networks if isinstance(networks, list) else []:
         if not isinstance(network, dict):

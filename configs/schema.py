@@ -10,7 +10,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -24,6 +32,18 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _plain(value: object) -> object:
+    """Refuse lists, sections and nothing at all, with one message instead of one by type."""
+    if not isinstance(value, bool | int | float | str):
+        msg = "should be a number, a word, true or false"
+        raise ValueError(msg)
+    return value
+
+
+StrategyParameters = dict[str, Annotated[bool | int | float | str, BeforeValidator(_plain)]]
+"""Keyword arguments of a strategy."""
 
 
 class Capacitor(Settings):
@@ -61,10 +81,6 @@ class Population(Settings):
     """Share of the load buses with flexible load."""
     flexible_load_share: Share = 0.15
     """Flexible part of the network's peak load."""
-    markup_share: Share = 0.0
-    """Share of the peers that use the ``markup`` strategy; the others bid truthfully."""
-    markup: NonNegative = 0.1
-    """Relative mark-up of those peers. [-]"""
 
 
 class Network(Settings):
@@ -301,6 +317,32 @@ class Forecast(Settings):
     """Forecasts are the truth: no promise, but what no real forecast can do better."""
 
 
+class StrategyUse(Settings):
+    """Who uses a strategy, and from when on.
+
+    Of the peers that ``network`` and ``among`` allow, ``share`` are chosen at random from those
+    that no entry before and no peer table has given a strategy; where these are fewer, all of
+    them. The peers of a smaller share are among those of a larger one.
+    """
+
+    use: str
+    """Name of the strategy, see ``agents/strategies/registry.py``, or the path of a class of your
+    own, ``package.module:ClassName``, which has to be allowed when the run is started."""
+    share: Share = 1.0
+    """Share of the allowed peers of every network."""
+    network: Name | None = None
+    """Network of the peers; none: all networks."""
+    among: Literal["everyone", "consumers", "prosumers", "storage", "dispatchable"] = "everyone"
+    """Whether all peers are allowed, those without generation and storage, those with either, or
+    the owners of a battery or of a dispatchable unit."""
+    parameters: StrategyParameters = {}
+    """Parameters of the strategy, by name."""
+    from_day: int = Field(default=1, ge=1)
+    """Day of the run from which on it is used; the peers bid truthfully before. [d]"""
+    coalition: bool = False
+    """Whether the peers share one strategy, which learns from the sum of what they get."""
+
+
 class OutOfSample(Settings):
     """Monte Carlo check of cleared steps with errors that their clearing did not know."""
 
@@ -346,6 +388,10 @@ class ScenarioConfig(Settings):
     """Monte Carlo checks."""
     emissions: Emissions = Emissions()
     """Emission intensities."""
+    strategies: tuple[StrategyUse, ...] = ()
+    """Who uses which strategy; the others bid truthfully."""
+    strategy_state: Path | None = None
+    """File ``strategies.json`` of another run, from which this one continues what was learnt."""
 
     @field_validator("step_minutes")
     @classmethod
@@ -370,6 +416,17 @@ class ScenarioConfig(Settings):
         if unknown:
             msg = f"market.exchange_limit_kw: no network {min(unknown)!r}; networks are {names}"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _strategies_are_used_in_networks(self) -> ScenarioConfig:
+        names = [network.name for network in self.networks]
+        for place, use in enumerate(self.strategies):
+            if use.network is not None and use.network not in names:
+                msg = (
+                    f"strategies.{place}.network: no network {use.network!r}; networks are {names}"
+                )
+                raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

@@ -115,9 +115,18 @@ class MarketClearing:
         The market's configuration.
     operators : sequence of GridOperator
         The network operators, in the roster's order of networks.
+    own_groups : ndarray of bool, shape (n_peers,), optional
+        Peers that start with a price group of their own, as their limit prices are expected to go
+        ways of their own: it saves compiling the problem anew whenever they do.
     """
 
-    def __init__(self, roster: Roster, settings: Market, operators: Sequence[GridOperator]) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        settings: Market,
+        operators: Sequence[GridOperator],
+        own_groups: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.roster = roster
         self.settings = settings
         self.operators = tuple(operators)
@@ -125,6 +134,8 @@ class MarketClearing:
         self.margins = Margins(roster, settings)
         self._acceptance = Acceptance(self.margins.factor)
         self._groups = np.array(roster.network_of)
+        if own_groups is not None:
+            self._groups[own_groups] = roster.n_networks + np.arange(own_groups.sum())
         self._first_stage: FirstStage | None = None
         self._last: LastClearing | None = None
 

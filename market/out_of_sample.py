@@ -82,7 +82,7 @@ def realised_injections(
     outturn : Outturn
         What comes.
     expected_load_kw : ndarray, shape (n_peers,)
-        Forecast load, flexible load included. [kW]
+        Load that the schedule stands on, flexible load included. [kW]
     recourse : callable
         Change of injection asked of every recourse device, (n_scenarios, n_recourse), given
         every peer's deviation from its schedule and its net reactive injection, (n_scenarios,

@@ -111,6 +111,7 @@ def _checksums(config: ScenarioConfig, world: World) -> dict[str, str]:
             digest.update(array.tobytes())
         out[f"network:{network.name}"] = digest.hexdigest()
     files = [config.prices.file, config.profiles.file, config.forecast.file]
+    files += [config.strategy_state]
     files += [network.peer_table for network in config.networks]
     for path in files:
         if path is not None:

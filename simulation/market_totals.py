@@ -10,6 +10,7 @@ from agents.prosumer import INITIAL_STATE_OF_CHARGE
 from market.costs import fuel_cost, wear_cost
 from market.ledger import Ledger
 from market.settlement import dso_surplus
+from simulation.outcomes import gains_from_trade
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -109,16 +110,10 @@ class MarketTotals:
         self._add_energy(record)
 
     def _add_trades(self, settled: Settled) -> None:
-        """Add what every trader gained against trading the same energy with the supplier.
-
-        A buyer gains retail - paid - fee on every kWh, a seller received - feed-in.
-        """
+        """Add energy and money of the trades, and what every trader gained by them."""
         trades, price, n = settled.trades, settled.trade_prices, self.roster.n_peers
         energy = self.roster.step_hours * trades.power_kw
-        of_buyer = settled.prices.retail - price.paid - settled.trade_fee
-        of_seller = price.received - settled.prices.feed_in
-        self.gain_eur += np.bincount(trades.buyer, energy * of_buyer, minlength=n)
-        self.gain_eur += np.bincount(trades.seller, energy * of_seller, minlength=n)
+        self.gain_eur += gains_from_trade(settled, self.roster)
         self.bought_kwh += np.bincount(trades.buyer, energy, minlength=n)
         self.sold_kwh += np.bincount(trades.seller, energy, minlength=n)
         self.paid_eur += float(energy @ price.paid)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import mesa
 import numpy as np
 
+from agents.coalition import make_players
 from agents.dn_operator import DnOperator
 from agents.dso import Dso, Revealed
 from agents.prosumer import Prosumer, retail_bid
-from agents.strategies.protocol import Observation, Outcome
+from agents.strategies.protocol import Observation
 from grid.replay import AcReplay, PowerFlowError
 from grid.violations import find_violations, power_flow_failure
 from market import accounts
@@ -25,11 +27,15 @@ from market.settlement import Metered, Recourse, settle
 from simulation.kpis import RunTotals
 from simulation.market_totals import MarketTotals
 from simulation.out_of_sample import MonteCarlo
+from simulation.outcomes import outcomes, pool_prices
 from simulation.records import Cleared, Realised, Replayed, Settled, StepRecord
+from simulation.strategy_state import read_states, restore_states, save_states
 from simulation.streams import stream
 from simulation.trading import PeerTrading
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from agents.prosumer import Outlook
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from market.bids import Bid
     from market.book import BidBook
     from market.clearing import ClearingResult
+    from market.roster import Roster
     from simulation.setup import World
     from simulation.tables import StepTables
 
@@ -68,8 +75,20 @@ class CoSimulation(mesa.Model):
         self.totals = RunTotals(self.roster.network)
         self.seconds = {"solver": 0.0, "ac": 0.0}
         position = {column: k for k, column in enumerate(world.profiles.columns)}
+        specs = [spec for group in world.peers for spec in group]
+        self.players = make_players(specs, partial(stream, config.seed, "strategy"))
+        if config.strategy_state is not None:
+            restore_states(config.strategy_state, self.players, specs)
         self.prosumers = [
-            Prosumer(self, spec, network.name, position, n_blocks(config.market))
+            Prosumer(
+                self,
+                spec,
+                network.name,
+                position,
+                n_blocks(config.market),
+                strategy=self.players[spec.player],
+                first_step=(spec.strategy_from_day - 1) * config.steps_per_day,
+            )
             for network, group in zip(world.networks, world.peers, strict=True)
             for spec in group
         ]
@@ -77,12 +96,16 @@ class CoSimulation(mesa.Model):
             DnOperator(self, network, group, position, config.market)
             for network, group in zip(world.networks, world.peers, strict=True)
         ]
-        self.dso = Dso(self, self.roster, config.market, self.operators)
+        # Strategies without a state of their own mostly bid alike.
+        states = read_states(self.players, specs, step=0)
+        own_groups = np.array([bool(states[spec.player]) for spec in specs])
+        self.dso = Dso(self, self.roster, config.market, self.operators, own_groups)
         self.trading = PeerTrading(config.market, world)
         self._replays = [AcReplay(network) for network in world.networks]
         self._costs = _true_costs(self.prosumers)
         self.market_totals = MarketTotals(self.roster, world.tariff, self._costs)
         self.monte_carlo = MonteCarlo(config, world, self.prosumers, self.operators, self.dso)
+        self._pool_price = np.full(self.roster.n_networks, np.nan)
         self._cleared: Cleared | None = None
 
     def step(self) -> None:
@@ -93,7 +116,8 @@ class CoSimulation(mesa.Model):
             accepted, rejected = self._validate(bids)
             book, result = self._clear(accepted, forecast)
             awards = self.dso.awards(book, result, self.now, self.config.market.cadence_steps)
-            self._cleared = Cleared(self.now, bids, rejected, book, result, awards)
+            markups = self._markups()
+            self._cleared = Cleared(self.now, bids, rejected, book, result, awards, markups)
         cleared = self._cleared
         checks = self.monte_carlo.check(self.now, cleared, self._prices())
         realised = self._realise(cleared)
@@ -120,13 +144,28 @@ class CoSimulation(mesa.Model):
 
     def _bid(self) -> list[Bid]:
         """Every peer submits its bid."""
-        observation = self._observation()
-        return [prosumer.bid(observation) for prosumer in self.prosumers]
+        by_network = dict(zip(self.roster.network, self._observations(), strict=True))
+        return [prosumer.bid(by_network[prosumer.network]) for prosumer in self.prosumers]
 
-    def _observation(self) -> Observation:
+    def _markups(self) -> dict[str, float]:
+        """Mark-ups that stand behind the bids, by player."""
+        chosen = {p.spec.player: p.markup(self.now) for p in self.prosumers}
+        return {player: markup for player, markup in chosen.items() if markup is not None}
+
+    def _observations(self) -> list[Observation]:
+        """What the peers of each network may know."""
         window = slice(self.now, self.now + self.roster.n_steps)
         tariff = self.world.tariff
-        return Observation(self.now, tariff.retail[window], tariff.feed_in[window])
+        return [
+            Observation(
+                step=self.now,
+                retail=tariff.retail[window],
+                feed_in=tariff.feed_in[window],
+                fee=self.config.market.network_fee_within_eur_per_kwh,
+                last_price=price,
+            )
+            for price in self._pool_price.tolist()
+        ]
 
     def _validate(self, bids: list[Bid]) -> tuple[dict[str, Bid], dict[str, str]]:
         """Every operator checks the bids of its own network."""
@@ -146,9 +185,9 @@ class CoSimulation(mesa.Model):
 
     def _clear(self, accepted: dict[str, Bid], forecast: Array) -> tuple[BidBook, ClearingResult]:
         """The DSO clears; peers without a valid bid stay on their retail contracts."""
-        observation = self._observation()
+        tariff = self._observations()[0]  # The supplier's prices are the same for everybody.
         retail = {
-            p.peer_id: retail_bid(p.spec, p.network, p.outlook(forecast), observation)
+            p.peer_id: retail_bid(p.spec, p.network, p.outlook(forecast), tariff)
             for p in self.prosumers
             if p.peer_id not in accepted
         }
@@ -192,10 +231,13 @@ class CoSimulation(mesa.Model):
         row = (self.world.first_row + self.now) % len(self.world.profiles.values)
         actual_profiles = self.world.profiles.values[row : row + 1]
         actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
+        reported = zip(*_reported_load(cleared.book, k, self.roster), strict=True)
         error_kw = np.array(
             [
-                p.deviation(award, outlook, k)
-                for p, award, outlook in zip(self.prosumers, cleared.awards, actual, strict=True)
+                p.deviation(award, outlook, k, load)
+                for p, award, outlook, load in zip(
+                    self.prosumers, cleared.awards, actual, reported, strict=True
+                )
             ]
         )
         revealed = Revealed(
@@ -365,19 +407,15 @@ class CoSimulation(mesa.Model):
 
     def _learn(self, record: StepRecord) -> None:
         """Tell every strategy what the step brought."""
-        received: dict[str, float] = {}
-        for (account, _), amount in record.settled.ledger.entries.items():
-            received[account] = received.get(account, 0.0) + amount
-        s, hours = record.cleared.result.schedule, self.roster.step_hours
-        for place, prosumer in enumerate(self.prosumers):
-            prosumer.learn(
-                Outcome(
-                    step=self.now,
-                    bought_kwh=hours * float(s.bought[record.k, place]),
-                    sold_kwh=hours * float(s.sold[record.k, place]),
-                    payment_eur=received.get(prosumer.peer_id, 0.0),
-                )
-            )
+        told = outcomes(record, self.roster, self._costs)
+        for prosumer, outcome in zip(self.prosumers, told, strict=True):
+            prosumer.learn(outcome)
+        self._pool_price = pool_prices(record, self.roster)
+
+    def save_strategies(self, folder: Path) -> None:
+        """Write what the strategies have learnt so far into the folder of the run."""
+        specs = [prosumer.spec for prosumer in self.prosumers]
+        save_states(folder, self.players, specs, step=self.now)
 
     def _record(self, record: StepRecord) -> None:
         """Write the tables and add to the key figures."""
@@ -400,6 +438,13 @@ class CoSimulation(mesa.Model):
             totals.add_causes(violation.cause for violation in found)
         for check in record.checks:
             totals.add_check(self.now // self.config.steps_per_day, check)
+
+
+def _reported_load(book: BidBook, k: int, roster: Roster) -> tuple[list[float], list[float]]:
+    """Must-serve and flexible load of every peer that the schedule stands on. [kW]"""
+    flexible = np.zeros(roster.n_peers)
+    flexible[roster.flexible] = book.flexible_baseline_kw[k]
+    return book.load_kw[k].tolist(), flexible.tolist()
 
 
 def _row_values(replay: ReplayResult, substation_kva: float) -> Array:

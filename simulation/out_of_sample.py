@@ -228,9 +228,9 @@ class MonteCarlo:
         p_kw, q_kvar : ndarray, shape (n_scenarios, n_peers)
             [kW, kvar]
         """
-        issued = self._world.first_row + cleared.step
-        expected = outturn_of(self._prosumers, self._world.archive.forecast(issued)[k : k + 1])
-        fleet, roster = fleet_of(self._prosumers), self._world.roster
+        fleet, roster, book = fleet_of(self._prosumers), self._world.roster, cleared.book
+        reported_kw = book.load_kw[k].copy()
+        reported_kw[roster.flexible] += book.flexible_baseline_kw[k]
 
         def recourse(error_kw: Array, q_kvar: Array) -> Array:
             revealed = Revealed(error_kw, q_kvar, fleet.energy_kwh[roster.storage], prices)
@@ -240,7 +240,7 @@ class MonteCarlo:
             cleared.awards,
             k,
             outturn_of(self._prosumers, profiles),
-            expected_load_kw=expected.load_kw[0] + expected.flexible_kw[0],
+            expected_load_kw=reported_kw,
             recourse=recourse,
             fleet=fleet,
             roster=roster,

@@ -38,19 +38,23 @@ _TYPES = {
     "role": pa.string(),
     "component": pa.string(),
     "strategy": pa.string(),
+    "strategy_from_day": pa.int32(),
+    "coalition": pa.string(),
     "element": pa.string(),
     "accepted": pa.bool_(),
     "binding": pa.bool_(),
     "is_source": pa.bool_(),
     "crosses_networks": pa.bool_(),
     "relaxation_exact": pa.bool_(),
+    "player": pa.string(),
 }
 
 TABLES: dict[str, str] = {
     "buses": "network bus vn_kv v_min_pu v_max_pu shunt_kvar shunt_kw is_source source_vm_pu",
     "lines": "network line from_bus to_bus r_ohm x_ohm max_i_ka",
     "peers": "peer_id network bus load_kw flexible_kw pv_kw wind_kw battery_kw battery_kwh "
-    "dispatchable_kw reactive_kvar strategy",
+    "dispatchable_kw reactive_kvar strategy strategy_from_day coalition",
+    "strategies": "step time player strategy markup",
     "bids": "step time peer_id offer quantity_kw price_eur_per_kwh accepted reason",
     "clearing": "step time network status fallback n_iterations solver_s wall_s radius "
     "safety_factor certified_violation_probability binding slack_pu objective_eur "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,8 @@ class Cleared:
     book: BidBook
     result: ClearingResult
     awards: list[Award]
+    markups: dict[str, float] = field(default_factory=dict)
+    """Chosen mark-ups by player, of those whose strategies tell. [-]"""
 
 
 @dataclass(frozen=True, eq=False)

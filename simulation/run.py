@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from agents.strategies.protocol import StrategyError  # noqa: PLC0415
     from configs.loading import load  # noqa: PLC0415
     from market.accounts import AccountsError  # noqa: PLC0415
     from market.plugins import allow  # noqa: PLC0415
@@ -80,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {error}; results so far in {prepared.folder}\n")
         return 1
-    except (AccountsError, PricingError) as error:
-        # A pricing rule of the user's own: the step that it cannot price is not written.
+    except (AccountsError, PricingError, StrategyError) as error:
+        # A rule or a strategy of the user's own: the step at which it fails is not written.
         sys.stderr.write(
             f"error: {' '.join(str(error).split())}; results so far in {prepared.folder}\n"
         )
@@ -168,7 +169,7 @@ def execute(prepared: Prepared, *, quiet: bool = True, start: float | None = Non
         prepared.tables.write_networks()
         # Threads cost the many small matrix products more than they gain them.
         with threadpool_limits(limits=1):
-            _advance(model, config, quiet=quiet)
+            _advance(prepared, quiet=quiet)
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -177,6 +178,7 @@ def execute(prepared: Prepared, *, quiet: bool = True, start: float | None = Non
         prepared.tables.write_totals(model.market_totals)
         prepared.tables.recorder.close()
         manifest.write(status)
+        model.save_strategies(folder)
     return write_summary(folder, summarise(model, time.perf_counter() - start))
 
 
@@ -195,10 +197,11 @@ def run(config: ScenarioConfig, output: Path | None = None) -> Path:
     return prepared.folder
 
 
-def _advance(model: CoSimulation, config: ScenarioConfig, *, quiet: bool) -> None:
+def _advance(prepared: Prepared, *, quiet: bool) -> None:
     """Step through the run, with a progress bar in days."""
     from tqdm import tqdm  # noqa: PLC0415
 
+    model, config = prepared.model, prepared.config
     per_step = 1 / config.steps_per_day
     layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} d [{elapsed}<{remaining}{postfix}]"
     with tqdm(
@@ -206,6 +209,8 @@ def _advance(model: CoSimulation, config: ScenarioConfig, *, quiet: bool) -> Non
     ) as bar:
         for step in range(config.n_steps):
             model.step()
+            if (step + 1) % config.steps_per_day == 0:
+                model.save_strategies(prepared.folder)
             bar.set_postfix_str(
                 f"cost {model.totals.total_cost_eur:,.0f} EUR, "
                 f"violated steps {model.totals.violated_steps}",

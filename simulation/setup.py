@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from agents.assignment import assign_strategies, check_coalitions
 from agents.forecasting import ForecastArchive
 from agents.foresight import PerfectForesight
 from agents.population import PopulationError, ProfileNames, draw_population, read_population
@@ -126,8 +127,8 @@ def _archive(config: ScenarioConfig, profiles: ProfileSet) -> ForecastArchive | 
 def _peers(
     config: ScenarioConfig, networks: tuple[RadialNetwork, ...], profiles: ProfileSet
 ) -> tuple[tuple[PeerSpec, ...], ...]:
-    """Draw or read the peers of every network."""
-    out: list[tuple[PeerSpec, ...]] = []
+    """Draw or read the peers of every network, and give them their strategies."""
+    groups: dict[str, list[PeerSpec]] = {}
     taken: set[str] = set()
     for settings, network in zip(config.networks, networks, strict=True):
         if settings.peer_table is not None:
@@ -142,8 +143,11 @@ def _peers(
         for peer in peers:
             _check_peer(peer, network.name, taken, profiles)
             taken.add(peer.peer_id)
-        out.append(tuple(peers))
-    return tuple(out)
+        groups[network.name] = peers
+    streams = {name: stream(config.seed, "strategies", name) for name in groups}
+    assigned = assign_strategies(groups, config.strategies, streams)
+    check_coalitions([peer for group in assigned.values() for peer in group])
+    return tuple(map(tuple, assigned.values()))
 
 
 def _check_peer(peer: PeerSpec, network: str, taken: set[str], profiles: ProfileSet) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from simulation.sweeps import as_text, read_summary, status
+from simulation.run_folders import read_summary, status
+from simulation.sweeps import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -43,6 +43,7 @@ class StepTables:
         self.config = config
         self.world = world
         self._start = world.profiles.times[world.first_row].to_pydatetime()
+        self._strategy = {peer.player: peer.strategy for group in world.peers for peer in group}
         self._step = world.profiles.times[1].to_pydatetime() - world.profiles.times[0]
 
     def write_networks(self) -> None:
@@ -77,7 +78,7 @@ class StepTables:
             )
             names = (
                 "peer_id bus load_kw flexible_kw pv_kw wind_kw battery_kw battery_kwh "
-                "dispatchable_kw strategy"
+                "dispatchable_kw strategy strategy_from_day coalition"
             )
             columns = {name: [getattr(peer, name) for peer in peers] for name in names.split()}
             columns["reactive_kvar"] = [registration(peer).reactive_kvar for peer in peers]
@@ -88,6 +89,7 @@ class StepTables:
         at = {"step": record.step, "time": self._time(record.step)}
         if record.k == 0:
             self._bids(record, at)
+            self._strategies(record, at)
         self._clearing(record, at)
         self._dispatch(record, at)
         self._trades(record, at)
@@ -120,6 +122,12 @@ class StepTables:
         names = ("peer_id", "offer", "quantity_kw", "price_eur_per_kwh", "accepted", "reason")
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         self.recorder.write("bids", {**at, **columns})
+
+    def _strategies(self, record: StepRecord, at: dict[str, object]) -> None:
+        """Write what strategies chose, of those that tell."""
+        markups = record.cleared.markups
+        columns = {"player": list(markups), "strategy": [self._strategy[name] for name in markups]}
+        self.recorder.write("strategies", {**at, **columns, "markup": list(markups.values())})
 
     def _clearing(self, record: StepRecord, at: dict[str, object]) -> None:
         result = record.cleared.result

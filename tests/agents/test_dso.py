@@ -191,8 +191,14 @@ def test_peers_deviate_as_the_clearing_counts_on(seed, solar, windy):
     result = replace(CLEARED, schedule=seen.capped(schedule))
     awards = dso.awards(book, result, 0, 1)
     outlooks = [peer.outlook(real) for peer in peers]
+    reported = np.zeros((len(peers), 2))
+    reported[:, 0] = book.load_kw[0]
+    reported[roster.flexible, 1] = book.flexible_baseline_kw[0]
     deviation = np.array(
-        [peer.deviation(*pair, 0) for peer, *pair in zip(peers, awards, outlooks, strict=True)]
+        [
+            peer.deviation(award, outlook, 0, tuple(load))
+            for peer, award, outlook, load in zip(peers, awards, outlooks, reported, strict=True)
+        ]
     )
     assert network_errors(deviation, roster)[0] == pytest.approx(seen.omega(0, 0)[0], abs=1e-9)
     readings = [

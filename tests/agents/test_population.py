@@ -26,6 +26,8 @@ NAMES = ProfileNames(
 NETWORK = build_network(Network(name="west", case="case85"))
 N = int((NETWORK.load_kw > 0).sum())
 PEAK_KW = float(NETWORK.load_kw.sum())
+PEER_40 = ("west-61", "H0-A", "HLS_A_3.7", 0.23652146514748118)
+"""Name, profiles and unit cost of a peer that seed 3 has always drawn."""
 
 
 def draw(seed=1, network=NETWORK, **settings) -> list[PeerSpec]:
@@ -101,12 +103,16 @@ def test_flexible_load():
     assert all(peer.load_kw == 0 for peer in few if peer.flexible_kw)
 
 
-def test_strategies_are_shared_out():
-    peers = draw(markup_share=0.25, markup=0.15)
-    marked_up = [peer for peer in peers if peer.strategy == "markup"]
-    assert len(marked_up) == round(0.25 * N)
-    assert {peer.markup for peer in marked_up} == {0.15}
-    assert {peer.markup for peer in peers if peer.strategy == "truthful"} == {0.0}
+def test_nobody_is_drawn_a_strategy():
+    """So that entries of the scenario may choose whom they like."""
+    assert all("strategy" not in peer.model_fields_set for peer in draw())
+
+
+def test_the_draw_of_a_seed_is_for_ever():
+    """Comparisons with older results need the same peers."""
+    peer = draw(seed=3)[40]
+    assert (peer.peer_id, peer.load_profile, peer.flexible_profile) == PEER_40[:3]
+    assert peer.dispatchable_eur_per_kwh == pytest.approx(PEER_40[3], rel=1e-12)
 
 
 def test_profiles_come_from_the_lists():
@@ -178,10 +184,35 @@ def save(tmp_path):
     return write
 
 
+def cell(value) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}={parameter}" for name, parameter in value.items())
+    return "" if value is None else str(value)
+
+
 def test_round_trip(save):
-    peers = draw(markup_share=0.3, renewable_owner_share=0.6)
-    rows = [{key: str(value) for key, value in peer.model_dump().items()} for peer in peers]
+    strategic = {
+        "strategy": "bandit",
+        "strategy_parameters": {"n_actions": 5, "exploration": 0.2, "algorithm": "exp3"},
+        "strategy_from_day": 3,
+        "coalition": "club",
+    }
+    peers = draw(renewable_owner_share=0.6)
+    peers[::3] = [peer.model_copy(update=strategic) for peer in peers[::3]]
+    rows = [{key: cell(value) for key, value in peer.model_dump().items()} for peer in peers]
     assert read_population(save(rows), NETWORK) == peers
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("5", 5), ("0.5", 0.5), ("1e-3", 0.001), ("true", True), ("False", False), ("exp3", "exp3")],
+)
+def test_parameters_in_a_cell(written, value):
+    parameters = PeerSpec(
+        peer_id="a", bus=2, strategy_parameters=f"one= {written} ;two=2;"
+    ).strategy_parameters
+    assert parameters == {"one": value, "two": 2}
+    assert type(parameters["one"]) is type(value)
 
 
 def test_empty_cells_are_defaults(save):
@@ -214,8 +245,22 @@ GOOD = {"peer_id": "a", "bus": "2", "load_kw": "5"}
         ({"dispatchable_eur_per_kwh": "0"}, "column dispatchable_eur_per_kwh: "),
         ({"power_factor": "1.2"}, "column power_factor: "),
         ({"power_factor": "nan"}, "column power_factor: "),
-        ({"markup": "-0.1"}, "column markup: "),
-        ({"strategy": "honest"}, r"unknown strategy 'honest'; known are \['markup', 'truthful'\]"),
+        ({"markup": "0.1"}, "column markup: Extra inputs are not permitted"),
+        (
+            {"strategy": "honest"},
+            r"column strategy: unknown strategy 'honest'; known are .*'markup'",
+        ),
+        (
+            {"strategy": "markup", "strategy_parameters": "markup=-0.1"},
+            "column strategy_parameters.markup: .*markup must be .*-0.1",
+        ),
+        (
+            {"strategy": "truthful", "strategy_parameters": "markup=0.1"},
+            "column strategy_parameters.markup: .*'markup'.*it takes none",
+        ),
+        ({"strategy_parameters": "0.1"}, "column strategy_parameters: .*name=value"),
+        ({"strategy_from_day": "0"}, "column strategy_from_day: .*greater than or equal to 1"),
+        ({"coalition": "the club"}, "column coalition: "),
         ({"bus": "999"}, "bus 999 is not a load bus of network west"),
         ({"bus": "1"}, "bus 1 is not a load bus of network west"),
         ({"bus": "2.5"}, "column bus: "),

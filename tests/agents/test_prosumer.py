@@ -1,6 +1,7 @@
 """Prosumers: valid truthful bids, and meter readings that balance."""
 
 from dataclasses import fields
+from unittest.mock import ANY
 
 import mesa
 import numpy as np
@@ -18,7 +19,8 @@ from agents.prosumer import (
     scale,
     source_maps,
 )
-from agents.strategies.protocol import Observation
+from agents.strategies.markup import Markup
+from agents.strategies.protocol import Observation, Outcome
 from market.bid_checks import faults
 from market.bids import Activation, Award
 
@@ -44,7 +46,6 @@ DEVICES = {
     "battery": {"battery_kw": 15.0, "battery_kwh": 40.0},
     "unit": {"dispatchable_kw": 25.0},
     "flexible": {"flexible_kw": 10.0},
-    "marked up": {"pv_kw": 5.0, "strategy": "markup", "markup": 0.2},
 }
 SPECS = {
     "everything": FULL,
@@ -53,12 +54,14 @@ SPECS = {
         for name, devices in DEVICES.items()
     },
 }
-OBSERVATION = Observation(5, np.linspace(0.24, 0.27, N_STEPS), np.full(N_STEPS, 0.11))
+OBSERVATION = Observation(
+    5, np.linspace(0.24, 0.27, N_STEPS), np.full(N_STEPS, 0.11), last_price=0.17
+)
 
 
-def make_prosumer(spec: PeerSpec = FULL, n_blocks: int = 0) -> Prosumer:
+def make_prosumer(spec: PeerSpec = FULL, n_blocks: int = 0, **options) -> Prosumer:
     position = {column: k for k, column in enumerate(dict.fromkeys(spec.columns))}
-    prosumer = Prosumer(mesa.Model(), spec, "west", position, n_blocks)
+    prosumer = Prosumer(mesa.Model(), spec, "west", position, n_blocks, **options)
     prosumer.forecast(forecast(len(position)))
     return prosumer
 
@@ -141,12 +144,56 @@ def test_a_unit_bids_its_true_cost_in_blocks():
     np.testing.assert_allclose(spent, true)
 
 
+class Watcher(Markup):
+    """A mark-up that keeps what it is told."""
+
+    def __init__(self):
+        super().__init__(0.2)
+        object.__setattr__(self, "told", [])
+
+    def submit(self, truthful, observation):
+        self.told.append(observation)
+        return super().submit(truthful, observation)
+
+    def learn(self, outcome):
+        self.told.append(outcome)
+
+
 def test_strategies_are_asked():
-    spec = SPECS["marked up"]
-    truthful = make_prosumer(spec).truthful_bid(OBSERVATION)
-    submitted = make_prosumer(spec).bid(OBSERVATION)
+    watcher = Watcher()
+    truthful = make_prosumer().truthful_bid(OBSERVATION)
+    submitted = make_prosumer(strategy=watcher).bid(OBSERVATION)
     np.testing.assert_allclose(
         submitted.sell_limit_eur_per_kwh, 1.2 * truthful.sell_limit_eur_per_kwh
+    )
+    assert watcher.told == [ANY]
+    assert watcher.told[0].renewable_rating_kw == 80.0
+    assert watcher.told[0].last_price == 0.17
+
+
+@pytest.mark.parametrize(("first_step", "strategic"), [(4, True), (5, True), (6, False)])
+def test_before_its_day_a_strategy_neither_bids_nor_learns(first_step, strategic):
+    watcher = Watcher()
+    prosumer = make_prosumer(strategy=watcher, first_step=first_step)
+    marked_up = prosumer.bid(OBSERVATION).sell_limit_eur_per_kwh > OBSERVATION.feed_in
+    assert marked_up.all() == marked_up.any() == strategic
+    prosumer.learn(Outcome(5, 0.0, 0.0, 0.0))
+    assert len(watcher.told) == 2 * strategic
+
+
+def test_strategies_learn_what_the_peer_alone_knows():
+    watcher = Watcher()
+    prosumer = make_prosumer(strategy=watcher)
+    expected = prosumer.outlook(forecast(5))
+    prosumer.follow(make_award(), Activation("a", 6, 0.0, 0.0), actual(load=11.0), 1, 1.0)
+    prosumer.learn(Outcome(6, 1.0, 2.0, 3.0, 4.0, 5.0))
+    (outcome,) = watcher.told
+    assert outcome == Outcome(
+        *(6, 1.0, 2.0, 3.0, 4.0, 5.0),
+        load_kw=11.0,
+        load_forecast_kw=expected.load_kw[1],
+        renewable_kw=40.0,
+        renewable_forecast_kw=expected.renewable_kw[1],
     )
 
 
@@ -301,7 +348,8 @@ def test_a_capped_plant_gives_what_there_is_below_its_cap(available, given):
     load = Outlook(
         expected.load_kw[1:2], expected.load_kvar[1:2], expected.flexible_kw[1:2], real.renewable_kw
     )
-    assert prosumer.deviation(award, load, 1) == pytest.approx(given - 25.0)
+    reported = float(expected.load_kw[1]), float(expected.flexible_kw[1])
+    assert prosumer.deviation(award, load, 1, reported) == pytest.approx(given - 25.0)
     reading = prosumer.follow(award, Activation("a", 6, 0.0, 0.0), real, 1, 1.0)
     assert reading.renewable_kw == given
 
@@ -315,7 +363,7 @@ def test_peers_without_devices_just_consume():
     assert reading.recourse_kw == 0.0
 
 
-def test_deviation_is_the_forecast_error():
+def test_deviation_is_the_difference_to_what_was_reported():
     prosumer = make_prosumer()
     expected = prosumer.outlook(forecast(5))
     held_back = float(expected.renewable_kw[1]) - 10.0
@@ -326,6 +374,11 @@ def test_deviation_is_the_forecast_error():
         expected.flexible_kw[1:2] - 0.5,
         expected.renewable_kw[1:2] + 1.0,
     )
-    assert prosumer.deviation(award, real, 1) == pytest.approx(1.0 - 2.0 + 0.5)
+    load, flexible = float(expected.load_kw[1]), float(expected.flexible_kw[1])
+    truthful = prosumer.deviation(award, real, 1, (load, flexible))
+    assert truthful == pytest.approx(1.0 - 2.0 + 0.5)
+    assert prosumer.deviation(award, real, 1, (load + 7.0, flexible)) == pytest.approx(
+        truthful + 7.0
+    )
     none = Outlook(*(getattr(expected, name)[1:2] for name in Outlook.__dataclass_fields__))
-    assert prosumer.deviation(award, none, 1) == pytest.approx(0.0, abs=1e-12)
+    assert prosumer.deviation(award, none, 1, (load, flexible)) == pytest.approx(0.0, abs=1e-12)

@@ -235,3 +235,14 @@ def test_unknown_experiments():
 def test_bad_settings_of_a_run(settings, message):
     with pytest.raises(ConfigError, match=message):
         load_run(experiment(), settings)
+
+
+def test_settings_inside_others_leave_other_runs_alone():
+    """A factor changes one value of a list that all runs have."""
+    entries = [{"use": "zero_intelligence", "share": 0.25}]
+    experiment = Experiment(name="x", scenario="smoke", set={"strategies": entries})
+    shares = [
+        load_run(experiment, settings).strategies[0].share
+        for settings in ({"strategies.0.share": 0.5}, {})
+    ]
+    assert shares == [0.5, 0.25]

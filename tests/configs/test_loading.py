@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.loading import ConfigError, dump, load, shipped
-from configs.schema import ScenarioConfig
+from configs.schema import ScenarioConfig, StrategyUse
 
 NETWORKS = """
 networks:
@@ -108,6 +108,48 @@ def test_overrides_leave_the_rest_alone(save):
     assert changed.model_copy(update={"networks": plain.networks}) == plain
 
 
+STRATEGIES = """
+strategies:
+  - {use: bandit, share: 0.25, parameters: {n_actions: 5, exploration: 0.2, algorithm: exp3}}
+  - {use: "mine:Own", network: east, from_day: 3, parameters: {bold: true}}
+"""
+
+
+def test_strategies(save):
+    config = load(save(NETWORKS + STRATEGIES), ["strategies.1.share=0.5", "seed=2"])
+    bandit, own = config.strategies
+    assert bandit == StrategyUse(
+        use="bandit",
+        share=0.25,
+        parameters={"n_actions": 5, "exploration": 0.2, "algorithm": "exp3"},
+    )
+    assert (own.use, own.share, own.network, own.from_day) == ("mine:Own", 0.5, "east", 3)
+    assert own.parameters["bold"] is True
+    assert type(bandit.parameters["n_actions"]) is int
+    assert load(save(dump(config), "again.yaml")) == config
+    changed = load(save(NETWORKS + STRATEGIES), ["strategies.0.parameters.n_actions=7"])
+    assert changed.strategies[0].parameters == bandit.parameters | {"n_actions": 7}
+    assert load(save(NETWORKS), [f"strategies={[{'use': 'truthful'}]}"]).strategies == (
+        StrategyUse(use="truthful"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("strategies.0.share=2", "strategies.0.share: .*less than or equal to 1"),
+        ("strategies.1.network=north", r"strategies.1.network: no network 'north'; .*'west'"),
+        ("strategies.0.parameters.pace=[1]", "strategies.0.parameters.pace: .*should be a number"),
+        ("strategies.0.parameters.pace=", "strategies.0.parameters.pace: .*should be a number"),
+        ("strategies.0.among=rich", "strategies.0.among: .*'consumers'"),
+        ("strategies.2.share=0", r"no entry '2'; .*0 to 1"),
+    ],
+)
+def test_bad_strategies(save, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load(save(NETWORKS + STRATEGIES), [override])
+
+
 # --- files ------------------------------------------------------------------------------------
 
 
@@ -117,6 +159,7 @@ def test_paths_are_relative_to_the_file(save, tmp_path, monkeypatch):
         "networks:\n  - {name: a, source: csv, case: b.csv, lines: l.csv, peer_table: p.csv}\n"
         "  - {name: b, case: case69}\n"
         "prices: {file: prices.csv}\nprofiles: {file: /else/where.csv}\nforecast: {file: f.csv}\n"
+        "strategy_state: strategies.json\n"
     )
     name = save(text, "sub/scenario.yaml")
     monkeypatch.chdir(tmp_path)
@@ -129,6 +172,7 @@ def test_paths_are_relative_to_the_file(save, tmp_path, monkeypatch):
             (network.peer_table, "p.csv"),
             (config.prices.file, "prices.csv"),
             (config.forecast.file, "f.csv"),
+            (config.strategy_state, "strategies.json"),
         ):
             assert Path(value) == tmp_path / "sub" / file
         assert config.profiles.file == Path("/else/where.csv")

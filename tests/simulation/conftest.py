@@ -23,7 +23,7 @@ networks:
     v_max_pu: 1.04
     capacitors: [{bus: 40, kvar: 30}]
     population:
-      {renewable_to_peak: 5.0, n_dispatchable: 1, flexible_owner_share: 0.5, markup_share: 0.3}
+      {renewable_to_peak: 5.0, n_dispatchable: 1, flexible_owner_share: 0.5}
   - name: east
     source: csv
     case: east_buses.csv
@@ -31,6 +31,7 @@ networks:
     population: {renewable_to_peak: 0.6, n_dispatchable: 1, battery_owner_share: 1.0}
 market: {horizon_hours: 4}
 forecast: {sample_days: 20}
+strategies: [{use: markup, share: 0.3, network: west, parameters: {markup: 0.1}}]
 """
 
 

@@ -109,6 +109,8 @@ def index_of(folder):
 
 def test_what_it_leaves(done):
     assert {path.name for path in done.iterdir()} == {
+        "effects.csv",
+        "effects.parquet",
         "experiment.yaml",
         "figures",
         "index.csv",

@@ -41,6 +41,7 @@ class Silence:
         (),
         ("market.renewable_setpoint=cap", "market.recourse_shares=up_down"),
         ("market.second_stage=reoptimised", "market.recourse_pool=all"),
+        ("strategies=[{use: misreporting, share: 0.5, parameters: {load: 1.4, renewable: 0.6}}]",),
     ],
 )
 def test_the_error_that_comes_gives_what_comes(scenario, overrides, monkeypatch):

@@ -536,7 +536,6 @@ NO_DEVICES = (
     "renewable_owner_share=0",
     "n_dispatchable=0",
     "flexible_owner_share=0",
-    "markup_share=0",
 )
 
 
@@ -548,7 +547,7 @@ NO_DEVICES = (
         (NO_DEVICES[0], *NO_DEVICES[2:]),
         NO_DEVICES[:2],
         ("flexible_owner_share=1", "flexible_load_share=1", "renewable_owner_share=1"),
-        ("wind_fraction=1", "markup_share=1"),
+        ("wind_fraction=1",),
         ("power_factor=1",),
     ],
     ids=["nothing", "plants", "units", "flexible", "everything", "wind", "no reactive power"],
