@@ -35,7 +35,7 @@ class Pool:
     fee : ndarray, shape (n_trades,)
         Network fee, which the buyer pays on top of the energy. [EUR/kWh]
     sell_limit : ndarray, shape (n_peers,)
-        Lowest selling price. [EUR/kWh]
+        Lowest selling price: see `market.reservation`. [EUR/kWh]
     buy_limit : ndarray, shape (n_peers,)
         Highest buying price, network fee included. [EUR/kWh]
     imports_kw, exports_kw : ndarray, shape (n_peers,)

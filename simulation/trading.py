@@ -11,6 +11,7 @@ from market.fees import fee_share, trade_fee
 from market.matching import MATCHING, Orders
 from market.price_checks import checked_prices
 from market.pricing import Pool, is_nodal, make_pricing
+from market.reservation import reservation_price
 from market.trading_rules import price_band
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class PeerTrading:
             Orders(
                 sold_kw=schedule.sold[k],
                 bought_kw=schedule.bought[k],
-                sell_limit=book.sell_limit[k],
+                sell_limit=self._reservation(cleared, k),
                 buy_limit=book.buy_limit[k],
                 network_of=self._roster.network_of,
                 distance=self._distance,
@@ -84,17 +85,21 @@ class PeerTrading:
         PricingError
             If the pricing rule returns what cannot be settled.
         """
-        schedule, book, nodal = cleared.result.schedule, cleared.book, cleared.result.prices
+        schedule, book = cleared.result.schedule, cleared.book
+        # A solver's pool price may exceed a buyer's offer by a rounding error.
+        offered = np.full(self._roster.n_peers, np.inf)
+        np.minimum.at(offered, trades.seller, book.buy_limit[k, trades.buyer] - fee)
+        worth = np.minimum(self._reservation(cleared, k), np.minimum(offered, self._cap))
         pool = Pool(
             trades=trades,
             fee=fee,
-            sell_limit=book.sell_limit[k],
+            sell_limit=np.maximum(book.sell_limit[k], worth),
             buy_limit=book.buy_limit[k],
             imports_kw=schedule.imports[k],
             exports_kw=schedule.exports[k],
             network_of=self._roster.network_of,
             prices=prices,
-            pool_price=np.full(self._roster.n_networks, np.nan) if nodal is None else nodal.pool[k],
+            pool_price=self._pool_price(cleared, k),
             floor=self._floor,
             cap=self._cap,
         )
@@ -105,3 +110,14 @@ class PeerTrading:
             hours=self._roster.step_hours,
             peer_id=self._roster.peer_id,
         )
+
+    def _reservation(self, cleared: Cleared, k: int) -> Array:
+        """Lowest price at which every peer sells, (n_peers,). [EUR/kWh]"""
+        units = cleared.result.schedule.dispatchable[k]
+        price = self._pool_price(cleared, k)
+        return reservation_price(cleared.book, k, units, price, self._roster)
+
+    def _pool_price(self, cleared: Cleared, k: int) -> Array:
+        """Price of every network's pool, (n_networks,); NaN after a fallback. [EUR/kWh]"""
+        nodal = cleared.result.prices
+        return np.full(self._roster.n_networks, np.nan) if nodal is None else nodal.pool[k]

@@ -1,4 +1,4 @@
-"""Whoever is dispatched recovers its offered cost under the uniform and the nodal prices."""
+"""Whoever is dispatched recovers its offered cost."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from market.costs import StepPrices
 from market.matching import MATCHING, Orders
-from market.pricing import Pool, make_pricing
+from market.pricing import RULES, Pool, make_pricing
+from market.reservation import reservation_price
 from tests.market.builders import FEE, FEED_IN, RETAIL, Peer, clear, settings, unit
 
 PRICES = StepPrices(
@@ -25,11 +26,12 @@ PRICES = StepPrices(
 def income(c, rule: str) -> np.ndarray:
     """What every peer gets for its sales, and pays or earns for its use of the grid. [EUR]"""
     s, prices = c.result.schedule, c.result.prices
+    asked = reservation_price(c.book, 0, s.dispatchable[0], prices.pool[0], c.roster)
     trades = MATCHING["merit_order"](
         Orders(
             sold_kw=s.sold[0],
             bought_kw=s.bought[0],
-            sell_limit=c.book.sell_limit[0],
+            sell_limit=asked,
             buy_limit=c.book.buy_limit[0],
             network_of=c.roster.network_of,
             distance=np.zeros((c.roster.n_peers, c.roster.n_peers)),
@@ -40,7 +42,7 @@ def income(c, rule: str) -> np.ndarray:
         Pool(
             trades=trades,
             fee=PRICES.fee_within + PRICES.fee_across * trades.across,
-            sell_limit=c.book.sell_limit[0],
+            sell_limit=asked,
             buy_limit=c.book.buy_limit[0],
             imports_kw=s.imports[0],
             exports_kw=s.exports[0],
@@ -60,8 +62,8 @@ def income(c, rule: str) -> np.ndarray:
 
 @budget(max_examples=15, deadline=None)
 @given(
-    loads=st.lists(st.floats(0.0, 12.0), min_size=1, max_size=3),
-    suns=st.lists(st.floats(0.0, 9.0), min_size=1, max_size=2),
+    loads=st.lists(st.floats(0.1, 12.0), min_size=1, max_size=3),
+    suns=st.lists(st.floats(0.1, 9.0), min_size=1, max_size=2),
     units=st.lists(
         st.tuples(st.floats(0.5, 8.0), st.floats(0.02, 0.3), st.floats(0.0, 0.02)),
         min_size=1,
@@ -80,8 +82,8 @@ def test_units_recover_their_offers(loads, suns, units, sensitivity):
         network: [[sensitivity] * sum(peer.network == network for peer in peers.values())]
         for network in "AB"
     }
-    for rule, grid in (("uniform", {}), ("dlmp", {}), ("dlmp", limited)):
-        c = clear(peers, settings(pricing=rule), R=grid)
+    free, tight = clear(peers, settings()), clear(peers, settings(), R=limited)
+    for c, rule in [(free, rule) for rule in RULES] + [(tight, "dlmp")]:
         kw = c.dispatchable[0]
         cost = c.book.dispatchable_cost * kw + c.book.dispatchable_cost_quadratic * kw**2
         earned = income(c, rule)
@@ -91,10 +93,8 @@ def test_units_recover_their_offers(loads, suns, units, sensitivity):
         assert (earned[c.roster.renewable] >= -1e-4).all()
 
 
-def test_a_mid_market_rate_may_not_recover_them():
-    # The pool is short, so that its price is 0.18 and the unit runs at 0.178; but the rate is 0.175
-    # and looks at limit prices only, which for the unit is the feed-in price.
+def test_the_mid_market_rate_gives_way_to_a_unit_that_costs_more():
+    # The pool is short, so that its price is 0.18 and the unit runs at 0.178; the rate is 0.175.
     c = clear({"home": Peer(load=9.0), "unit": Peer(unit=unit(5.0, 0.178))})
     assert c.dispatchable[0, 0] == pytest.approx(5.0, abs=1e-4)
-    assert income(c, "uniform")[1] >= 5 * 0.178
-    assert income(c, "mid_market_rate")[1] < 5 * 0.178
+    assert income(c, "mid_market_rate")[1] == pytest.approx(5 * 0.178, abs=1e-4)
