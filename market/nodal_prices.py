@@ -14,9 +14,9 @@ fee included, while it buys; what it earns for one less while it sells; and what
 worth in between.
 
 Safety margins and the room kept for recourse move these prices too. How much they do is the
-difference to the prices of the same clearing without them: the *risk* component (uncertainty in
-the constraints and in the reserve is what Mieth and Dvorkin price, IEEE Control Systems Letters
-4(1), 2020, doi:10.1109/LCSYS.2019.2920794). A deterministic clearing has none.
+difference to the prices of the same clearing without them: the *risk* component (for prices of
+chance-constrained voltages and reserves cf. Mieth, Dvorkin, Distribution electricity pricing under
+uncertainty, IEEE Trans. Power Syst., 2020, arXiv:1905.07526). A deterministic clearing has none.
 """
 
 from __future__ import annotations

@@ -222,8 +222,7 @@ def _settle_recourse(ledger: Ledger, flows: Flows, recourse: Recourse, roster: R
 def _settle_causation(ledger: Ledger, flows: Flows, shares: RiskShares, roster: Roster) -> None:
     """Peers pay what their errors cost: room of the grid, and power that is kept ready.
 
-    Devices whose recourse gives room back are paid for it. (Cost causation of uncertainty: Mieth,
-    Dvorkin, IEEE Control Systems Letters 4(1), 2020, doi:10.1109/LCSYS.2019.2920794.)
+    Devices whose recourse gives room back are paid for it; see `market.risk`.
     """
     hours = roster.step_hours
     pool_of = flows.pool_of[roster.network_of]
