@@ -157,8 +157,9 @@ class Prosumer(mesa.Agent):
     def markup(self, step: int) -> float | None:
         """Mark-up that the strategy chose for a step; None of one that does not tell. [-]"""
         chosen = getattr(self.strategy, "markup", None)
-        told = step >= self._first_step and isinstance(chosen, int | float)
-        return float(chosen) if told else None
+        if step < self._first_step or not isinstance(chosen, int | float):
+            return None
+        return float(chosen)
 
     @contextmanager
     def _naming(self, step: int) -> Iterator[None]:

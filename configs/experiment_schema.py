@@ -21,7 +21,18 @@ Overrides = dict[ConfigPath, Any]
 """Values by place."""
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """Becomes part of a column name."""
-FigureName = Literal["cost", "premium", "violation", "reliability", "frontier", "gains", "surplus"]
+FigureName = Literal[
+    "cost",
+    "premium",
+    "violation",
+    "reliability",
+    "frontier",
+    "gains",
+    "surplus",
+    "strategic_gains",
+    "strategic_violation",
+    "learning",
+]
 
 
 class Design(Settings):

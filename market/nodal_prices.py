@@ -122,7 +122,6 @@ class NodalPrices:
         """Derivative of the optimal cost by each peer's load, (n_binding, n_peers). [EUR/kWh]"""
         return self.actual.energy + self.loss + self.actual.congestion
 
-
     def of_consumers(self, network: int, k: int, d_p: Array) -> dict[str, Array]:
         """Price consumers without devices at other buses than the peers'.
 

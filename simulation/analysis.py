@@ -11,6 +11,7 @@ from scipy.stats import t
 
 from simulation.gains import key_figures
 from simulation.kpis import CONFIDENCE, Tally
+from simulation.strategic_peers import MARKUP
 from simulation.sweep_index import DESCRIBED, MARKET, WELFARE
 from simulation.sweeps import references
 
@@ -186,13 +187,16 @@ def tabulate(
         ``violation_worst`` is that of the network with the highest rate in its binding steps.
         ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
         the replicates. ``market_`` are means over the replicates; of the ``gains_over_``, too,
-        with intervals, but for the worst, which is that of all replicates.
+        with intervals, but for the worst, which is that of all replicates. Where treatments
+        differ in their strategic peers, ``strategy`` and ``strategic_share`` tell which ones and
+        how many, and ``markup_day:<n>`` what they ask, means over the replicates.
     """
     finished = index[index.status == "finished"]
     cost = {
         str(treatment): runs.set_index("replicate").adjusted_cost_eur
         for treatment, runs in finished.groupby("treatment", sort=False)
     }
+    strategic = _strategic_peers_differ(finished)
     settings = [c for c in index.columns if c in DESCRIBED or ("." in c and ":" not in c)]
     rows = []
     for treatment, planned in index.groupby("treatment", sort=False):
@@ -209,6 +213,8 @@ def tabulate(
                 if reference is not None:
                     change = paired_change(cost[str(treatment)], reference)
                     row |= _columns(comparison.name, "percent", _scaled(change, comparison.sign))
+            if strategic:
+                row |= _strategic_peers(runs)
             if gains is not None:
                 row |= _market(finished, str(treatment), gains[gains.treatment == treatment])
             row |= _violations(runs)
@@ -243,6 +249,24 @@ def _violations(runs: pd.DataFrame) -> dict[str, Any]:
             low, high = np.clip([rate_of.low, rate_of.high], 0, 1)
             out |= _columns(name, "rate", Interval(rate_of.mean, low, high))
     return out
+
+
+def _strategic_peers_differ(runs: pd.DataFrame) -> bool:
+    """Whether runs of the same replicate differ in their strategic peers."""
+    if "strategic_share" not in runs:
+        return False
+    told = runs.groupby("replicate")[["strategy", "strategic_share"]]
+    return bool((told.nunique() > 1).any(axis=None))
+
+
+def _strategic_peers(runs: pd.DataFrame) -> dict[str, Any]:
+    """Which peers are strategic under one treatment, and the mark-ups that they choose."""
+    markups = runs.filter(regex=f"^{MARKUP}")
+    return {
+        "strategy": runs.strategy.iloc[0],
+        "strategic_share": float(runs.strategic_share.mean()),
+        **{str(column): float(markups[column].mean()) for column in markups},
+    }
 
 
 def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from simulation.options import add_overrides, add_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import pandas as pd
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from simulation.sweeps import Run
 
 # The libraries behind a run take seconds to import; --help and a wrong option must not wait.
+
+BY_FORCE = "processes ended by force, perhaps for want of memory"
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,7 +32,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Run every treatment of an experiment on every replicate and compare them.",
     )
     parser.add_argument(
-        "experiment", help="shipped experiment (market_design, paper, reliability) or YAML file"
+        "experiment",
+        help="shipped experiment (behaviour, market_design, paper, reliability) or YAML file",
     )
     parser.add_argument(
         "--quick", action="store_true", help="the smaller version that the experiment defines"
@@ -36,11 +41,25 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=os.cpu_count() or 1,
-        help="number of processes (default: cores of this machine, %(default)s)",
+        help=f"number of local processes (default: cores of this machine, {os.cpu_count() or 1})",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on in the folder; finished runs are kept"
+        "--engine",
+        choices=("local", "dask"),
+        default="local",
+        help="where runs are executed: in local processes or on a Dask cluster "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="scheduler of the Dask cluster, e.g. tcp://127.0.0.1:8786; its workers, of one thread "
+        "each, must reach the folder of the experiment under the same path",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on in the folder: finished runs are kept, failed ones are run again",
     )
     add_overrides(parser, "override any setting of all runs, e.g. days=7 (repeatable)")
     parser.add_argument(
@@ -67,52 +86,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from configs.loading import load_experiment  # noqa: PLC0415
     from market.plugins import allow  # noqa: PLC0415
-    from simulation.sweeps import check, conduct, plan  # noqa: PLC0415
+    from simulation.sweeps import check, plan  # noqa: PLC0415
 
-    try:
-        if options.jobs < 1:
-            msg = f"--jobs {options.jobs}: must be at least 1"
-            raise ValueError(msg)
-        allow(options.allow_plugins)
-        experiment = load_experiment(options.experiment, options.overrides, quick=options.quick)
-        folder = _folder(experiment, options)
-        runs = plan(experiment)
-        stored_energy_value = check(runs)
-    except (ValueError, OSError) as error:
-        # Messages of libraries may have several lines.
-        message = " ".join(str(error).split())
-        place = "" if options.experiment in message else f"{options.experiment}: "
-        sys.stderr.write(f"error: {place}{message}\n")
-        return 2
-    code = 0
-    try:
-        _describe(experiment, folder)
+    with ExitStack() as stack:
         try:
-            conduct(
-                runs,
-                folder / "runs",
-                jobs=options.jobs,
-                plugins=options.allow_plugins,
-                quiet=options.quiet,
-            )
+            allow(options.allow_plugins)
+            experiment = load_experiment(options.experiment, options.overrides, quick=options.quick)
+            folder = _folder(experiment, options)
+            runs = plan(experiment)
+            stack.enter_context(_engine(options, folder))
+            stored_energy_value = check(runs, _plugins(options))
+        except (ValueError, OSError) as error:
+            # Messages of libraries may have several lines.
+            message = " ".join(str(error).split())
+            place = "" if options.experiment in message else f"{options.experiment}: "
+            sys.stderr.write(f"error: {place}{message}\n")
+            return 2
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted; the same command with --resume goes on\n")
-            code = 130
+            sys.stderr.write("interrupted; nothing has been written\n")
+            return 130
         except TerminatedWorkerError:
-            sys.stderr.write(
-                "error: a process ended by force, perhaps for want of memory; the same command "
-                "with --resume goes on, --jobs 1 takes the least memory\n"
-            )
-            code = 1
-        text, n_failed = report(experiment, runs, folder, stored_energy_value)
-    except OSError as error:
-        sys.stderr.write(f"error: {error}; results so far in {folder}\n")
-        return 1
+            sys.stderr.write(f"error: {BY_FORCE}; --jobs 1 takes the least memory\n")
+            return 1
+        try:
+            _describe(experiment, folder)
+            code = _conduct(runs, folder, options)
+            text, n_failed = report(experiment, runs, folder, stored_energy_value)
+        except OSError as error:
+            sys.stderr.write(f"error: {error}; results so far in {folder}\n")
+            return 1
     if not options.quiet:
         sys.stdout.write(text)
     if n_failed:
         sys.stderr.write(f"failed runs: {n_failed}; see error in {folder / 'index.csv'}\n")
     return code or int(n_failed > 0)
+
+
+def _engine(options: argparse.Namespace, folder: Path) -> AbstractContextManager[None]:
+    """Choose where the runs are executed."""
+    from simulation.engines import dask_cluster, local_processes  # noqa: PLC0415
+
+    if options.engine == "dask":
+        if options.scheduler is None:
+            msg = "--engine dask: needs the address of a scheduler, --scheduler tcp://HOST:PORT"
+            raise ValueError(msg)
+        if options.jobs is not None:
+            msg = f"--jobs {options.jobs}: is of --engine local; Dask uses all its workers"
+            raise ValueError(msg)
+        return dask_cluster(options.scheduler, folder)
+    if options.scheduler is not None:
+        msg = f"--scheduler {options.scheduler}: is of --engine dask, which has not been chosen"
+        raise ValueError(msg)
+    jobs = (os.cpu_count() or 1) if options.jobs is None else options.jobs
+    if jobs < 1:
+        msg = f"--jobs {jobs}: must be at least 1"
+        raise ValueError(msg)
+    return local_processes(jobs)
+
+
+def _conduct(runs: Sequence[Run], folder: Path, options: argparse.Namespace) -> int:
+    """Execute what is not finished; return the exit code so far."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError  # noqa: PLC0415
+
+    from simulation.sweeps import conduct  # noqa: PLC0415
+
+    try:
+        # Workers have working folders of their own.
+        plugins = [
+            str(Path(n).resolve()) if n.endswith(".py") else n for n in options.allow_plugins
+        ]
+        conduct(runs, folder.resolve() / "runs", plugins=plugins, quiet=options.quiet)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command with --resume goes on\n")
+        return 130
+    except TerminatedWorkerError:
+        sys.stderr.write(
+            f"error: {BY_FORCE}; the same command with --resume goes on, --jobs 1 takes the least "
+            "memory\n"
+        )
+        return 1
+    return 0
+
+
+def _plugins(options: argparse.Namespace) -> list[str]:
+    """Name the plugins so that workers, whose working folder may be another, find them."""
+    return [
+        str(Path(name).resolve()) if name.endswith(".py") else name
+        for name in options.allow_plugins
+    ]
 
 
 def report(
@@ -139,6 +200,7 @@ def report(
         Number of failed runs.
     """
     from simulation.analysis import comparisons, tabulate  # noqa: PLC0415
+    from simulation.effects import as_markdown, effects  # noqa: PLC0415
     from simulation.experiment_report import as_text, markdown  # noqa: PLC0415
     from simulation.figures import draw  # noqa: PLC0415
     from simulation.gains import compared_gains, peer_gains  # noqa: PLC0415
@@ -154,6 +216,10 @@ def report(
     _write(listed, folder / "index")
     _write(table, folder / "table")
     text = markdown(table, compared, f"Experiment {experiment.name}", gained)
+    by_factor = effects(listed, _factors(experiment), folder / "runs")
+    if len(by_factor):
+        _write(by_factor, folder / "effects")
+        text += "\n" + as_markdown(by_factor)
     (folder / "table.md").write_text(text, encoding="utf-8")
     if (table.finished > 0).any():
         draw(experiment.figures, table, compared, folder / "figures")
@@ -161,6 +227,11 @@ def report(
     intervals = folder / ("table.csv" if gained else "table.md")
     shown = f"\n{as_text(table, compared, gained)}\nruns: {counts}; intervals in {intervals}\n"
     return shown, int((listed.status == "failed").sum())
+
+
+def _factors(experiment: Experiment) -> list[str]:
+    """Places that the treatments differ in, in the order of the file."""
+    return list(dict.fromkeys(place for block in experiment.factors for place in block))
 
 
 def _write(table: pd.DataFrame, stem: Path) -> None:

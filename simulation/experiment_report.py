@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     """Heading: column of the table, scale, form."""
 
 CHECKED = "out_of_sample_binding_rate"
-NOTES = """\
+VIOLATION_NOTES = """\
+- Violations are AC violations per network and step, pooled over the replicates, with exact (Clopper
+  and Pearson) intervals; they take steps as independent, and are too narrow as far as violations
+  come in rows. *Binding* are the steps in which a grid limit binds in the clearing.
+- *Monte Carlo*, where asked for, repeats cleared steps with forecast errors that their clearing
+  did not know; Student's interval over the replicates.
+"""
+NOTES = f"""\
 - Costs are total operational costs per run, means over the replicates; brackets hold 95 %
   intervals. *Adjusted* costs credit what the batteries hold more at the end of a run than at its
   start, at the mean of the supplier's selling and buying price over the run; reductions and
   premiums are computed from them: differences on common random numbers over the reference's cost,
   both summed over the replicates, with Student's interval.
-- Violations are AC violations per network and step, pooled over the replicates, with exact (Clopper
-  and Pearson) intervals; they take steps as independent, and are too narrow as far as violations
-  come in rows. *Binding* are the steps in which a grid limit binds in the clearing; *worst network*
-  is the one with the highest rate in its binding steps, picked after the fact.
-- *Monte Carlo*, where asked for, repeats cleared steps with forecast errors that their clearing
-  did not know; Student's interval over the replicates.
+{VIOLATION_NOTES}\
+- The *worst network* is the one with the highest rate in its binding steps, picked after the fact.
 - *Uncertified* are network-steps whose worst-case violation probability exceeds the promise; only
   the Wasserstein methods try to keep it. *Fallbacks* are clearings that did not settle.
 - Time is that of one process, per simulated day.
@@ -52,6 +55,32 @@ MARKET_NOTES = f"""\
   between peers; network fees come on top.
 - Violations are AC violations per network and step, pooled over the replicates.
 """
+STRATEGIC_NOTES = f"""\
+- *Strategic* peers are the share that uses the strategy, the *others* bid truthfully. What they
+  *gain* is what they are left with more than when everybody is truthful, on the same draws: means
+  per peer and run, but for the *smallest gain*, that of any peer in any replicate. The strategic
+  peers of a smaller share are among those of a larger one.
+- Money is that of a run, mean over the replicates; `table.csv` has the intervals. Costs, welfare
+  and gains credit what the batteries hold more at the end of a run than at its start. *Welfare* is
+  minus the cost of all resources; payments between peers, operators and DSO are no part of it.
+- The *price* is what buyers pay for the energy traded between peers; network fees come on top.
+{VIOLATION_NOTES}"""
+STRATEGIC: Columns = {
+    "adjusted cost [EUR]": ("adjusted_cost_eur", 1.0, ",.0f"),
+    "welfare change [EUR]": ("{}_welfare_eur", 1.0, ",.2f"),
+    "price [EUR/kWh]": ("market_mean_price_paid_eur_per_kwh", 1.0, ".4f"),
+    "gain per strategic peer [EUR]": ("{}_strategic_eur", 1.0, ",.2f"),
+    "gain per other peer [EUR]": ("{}_others_eur", 1.0, ",.2f"),
+    "smallest gain [EUR]": ("{}_worst_eur", 1.0, ",.2f"),
+}
+"""What is shown of strategic peers, by comparison of gains."""
+RATES: Columns = {
+    "violated, all steps [%]": ("violation_all_rate", 100.0, ".2f"),
+    "binding steps [%]": ("violation_binding_rate", 100.0, ".1f"),
+    "Monte Carlo, all steps [%]": ("out_of_sample_all_rate", 100.0, ".2f"),
+    "Monte Carlo, binding steps [%]": (CHECKED, 100.0, ".1f"),
+}
+"""Rates that are shown of strategic peers, with intervals."""
 GAINS: Columns = {
     "welfare change [EUR]": ("welfare_eur", 1.0, ",.2f"),
     "not worse off [%]": ("ir_share", 100.0, ".1f"),
@@ -91,6 +120,8 @@ def markdown(
     gained : collection of str
         Comparisons of gains; with any, the market is shown, without intervals.
     """
+    if gained and "strategic_share" in table:
+        return _strategic_markdown(table, _strategic_columns(table, gained), title)
     if gained:
         return _market_markdown(table, _columns(compared, gained), title)
     heads = ["treatment", "replicates", "cost [EUR]", "adjusted cost [EUR]"]
@@ -115,10 +146,11 @@ def as_text(
     gained : collection of str
         Comparisons of gains; with any, the market is shown.
     """
-    columns = _columns(compared, gained)
+    strategic = gained and "strategic_share" in table
+    columns = _strategic_columns(table, gained) if strategic else _columns(compared, gained)
     lines = [f"{number:>4}  {head}" for number, head in enumerate(columns, start=1)]
     rows = [["", *map(str, range(1, len(columns) + 1))]]
-    rows += [[str(row.treatment), *_cells(row, columns)] for _, row in table.iterrows()]
+    rows += [[_name(row), *_cells(row, columns)] for _, row in table.iterrows()]
     name_width, *widths = (max(map(len, cells)) for cells in zip(*rows, strict=True))
     for name, *cells in rows:
         shown = (f"{cell:>{width + 2}}" for cell, width in zip(cells, widths, strict=True))
@@ -146,6 +178,25 @@ def _columns(compared: Sequence[Comparison], gained: Collection[str]) -> Columns
     return columns
 
 
+def _strategic_columns(table: pd.DataFrame, gained: Collection[str]) -> Columns:
+    """Choose the columns of a study of strategic peers."""
+    columns: Columns = {}
+    for name in gained:
+        words = f", {name.replace('_', ' ')}" if len(gained) > 1 else ""
+        for head, (key, scale, form) in STRATEGIC.items():
+            of_gains = "{}" in key
+            columns[f"{head}{words * of_gains}"] = (key.format(name), scale, form)
+    return columns | {head: entry for head, entry in RATES.items() if entry[0] in table}
+
+
+def _name(row: pd.Series) -> str:
+    """Name a treatment; by its strategic peers, where it is known to have such."""
+    strategy, share = row.get("strategy"), row.get("strategic_share", np.nan)
+    if pd.isna(share):
+        return str(row.treatment)
+    return f"{strategy}, {share:.0%}" if share else str(strategy)
+
+
 def _cells(row: pd.Series, columns: Columns) -> list[str]:
     """Cells of one treatment in these columns."""
     return [
@@ -162,6 +213,23 @@ def _market_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
         head = [str(row.treatment), f"{row.finished} of {row.runs}"]
         lines.append(_line(head + _cells(row, columns)))
     return "\n".join([*lines, "", MARKET_NOTES])
+
+
+def _strategic_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
+    """Write the table of a study of strategic peers for people."""
+    lines = [f"# {title}", "", _line(["strategic peers", "replicates", *columns])]
+    lines.append(_line(["---"] + ["---:"] * (len(columns) + 1)))
+    for _, row in table.iterrows():
+        cells = dict(zip(columns, _cells(row, columns), strict=True))
+        for head in (head for head in RATES if head in cells and cells[head] != "–"):
+            key, _, form = RATES[head]
+            cells[head] = _interval(100 * row.filter(like=key).astype(float), key, form)
+            events = row.get(f"{key.removesuffix('_rate')}_events")
+            if events is not None:
+                steps = row[f"{key.removesuffix('_rate')}_steps"]
+                cells[head] += f" ({events:.0f}/{steps:.0f})"
+        lines.append(_line([_name(row), f"{row.finished} of {row.runs}", *cells.values()]))
+    return "\n".join([*lines, "", STRATEGIC_NOTES])
 
 
 def _row(row: pd.Series, compared: Sequence[Comparison]) -> list[str]:

@@ -26,6 +26,7 @@ from simulation.figure_parts import (
     rate_axis,
     with_legend,
 )
+from simulation.strategic_figures import learning, strategic_gains, strategic_violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -246,6 +247,9 @@ FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[Comparison]], Figure | None]
     "frontier": frontier,
     "gains": gains,
     "surplus": surplus,
+    "strategic_gains": strategic_gains,
+    "strategic_violation": strategic_violation,
+    "learning": learning,
 }
 """Pictures by name."""
 

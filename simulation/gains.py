@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from simulation.indices import gini, jain
+from simulation.strategic_peers import TRUTHFUL, peer_strategies
 from simulation.sweeps import references
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ COLUMNS = (
     "peer_id",
     "network",
     "kind",
+    "strategy",
     "gain_eur",
 )
 
@@ -73,7 +75,8 @@ def peer_gains(
     -------
     DataFrame
         One row a comparison, run and peer, with the columns :data:`COLUMNS`; ``gain_eur`` is that
-        of the whole run. Only peers that both runs have are compared. [EUR]
+        of the whole run, ``strategy`` the peer's in the treatment, whatever it is in the
+        reference. Only peers that both runs have are compared. [EUR]
     """
     outcomes = {}
     for _, run in index[index.status == "finished"].iterrows():
@@ -107,15 +110,19 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
         ``ir_share``: share of the peers that lose no more than :data:`TOLERANCE_EUR`;
         ``worst_eur``: the smallest gain of any peer, a loss if negative;
         ``gini`` and ``jain`` of the gains, see :mod:`simulation.indices`;
-        ``mean_<kind>_eur``: mean gain of the peers of one kind. NaN where there is none. [EUR]
+        ``mean_<kind>_eur``: mean gain of the peers of one kind. NaN where there is none. Where
+        peers are strategic, also ``strategic_eur`` and ``others_eur``: mean gain of those who are
+        and of those who are not. [EUR]
     """
-    gain = gains.gain_eur.astype(float)
+    gain, strategic = gains.gain_eur.astype(float), gains.strategy != TRUTHFUL
+    split = {"strategic_eur": gain[strategic].mean(), "others_eur": gain[~strategic].mean()}
     return {
         "ir_share": float((gain >= -TOLERANCE_EUR).mean()),
         "worst_eur": float(gain.min()),
         "gini": _number(gini(gain)),
         "jain": _number(jain(gain)),
         **{f"mean_{kind}_eur": float(gain[gains.kind == kind].mean()) for kind in KINDS},
+        **(split if strategic.any() else {}),
     }
 
 
@@ -131,4 +138,5 @@ def _outcome(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     worth = table.net_eur + stored_energy_value * table.stored_energy_change_kwh
-    return table[["network", "kind"]].assign(worth_eur=worth)
+    strategy = peer_strategies(folder).reindex(table.index).fillna(TRUTHFUL)
+    return table[["network", "kind"]].assign(strategy=strategy, worth_eur=worth)

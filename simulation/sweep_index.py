@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simulation.run_folders import read_summary, status
+from simulation.strategic_peers import in_words, strategic_peers
 from simulation.sweeps import as_text
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, floa
         over all and over those in which a grid limit binds; ``out_of_sample_*`` are rates over the
         scenarios of the Monte Carlo checks, if there are any; ``market_*`` are what
         :meth:`simulation.market_kpis.MarketTotals.summary` tells, :data:`WELFARE` the
-        welfare with the stored energy credited in the same way.
+        welfare with the stored energy credited in the same way; strategic peers are told of as
+        in :func:`simulation.strategic_peers.strategic_peers`.
     """
     rows = []
     varied = dict.fromkeys(place for run in runs for place in run.settings)
@@ -73,6 +75,7 @@ def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, floa
         summary = read_summary(folder / run.id) if state == "finished" else None
         if summary is not None:
             row |= figures(summary, stored_energy_value[run.id])
+            row |= strategic_peers(folder / run.id)
         rows.append(row)
     table = pd.DataFrame(rows)
     for column in table.select_dtypes("object"):
@@ -145,6 +148,8 @@ def _last_line(file: Path) -> str | None:
 
 def _setting(config: ScenarioConfig, place: str) -> Any:
     """Read a setting by its place; none where a run has no such place."""
+    if place == "strategies":
+        return in_words(config.strategies)
     value: Any = config.model_dump(mode="json")
     for key in place.split("."):
         if isinstance(value, list):

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import traceback
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from configs.loading import ConfigError, dump, load_run
-from configs.schema import Market
+from configs.schema import Market, StrategyUse
 from market.plugins import allow
 from market.safety_factors import make_safety_factor
 from simulation.run import execute, prepare
+from simulation.run_folders import ATTEMPTS, attempts, begin, begun, publish, status
+from simulation.strategic_peers import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +33,11 @@ if TYPE_CHECKING:
 
     from configs.experiment_schema import Experiment, Overrides
     from configs.schema import ScenarioConfig
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 10
+"""How often the processes of a sweep are started anew before it ends."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ def label(treatment: Overrides) -> str:
     """Name a treatment by its values.
 
     Words of the market stand as they are (``gaussian``), what is true by its key
-    (``perfect_foresight``), everything else with its place (``risk_level=0.1``,
-    ``networks.case85.load_scale=0.9``), prices without their unit.
+    (``perfect_foresight``), strategies by who uses them (``markup 25%``), everything else with its
+    place (``risk_level=0.1``, ``networks.case85.load_scale=0.9``), prices without their unit.
     """
     words = []
     for place, value in treatment.items():
@@ -69,9 +81,19 @@ def label(treatment: Overrides) -> str:
             words.append(place.rpartition(".")[2])
         elif of_market and isinstance(value, str):
             words.append(value)
+        elif place == "strategies":
+            words.append(_strategies(value))
         else:
             words.append(f"{key}={as_text(value)}")
     return ", ".join(words) or "scenario"
+
+
+def _strategies(value: Any) -> str:
+    """Describe who uses which strategy; what is none is refused with its place later on."""
+    try:
+        return in_words(TypeAdapter(tuple[StrategyUse, ...]).validate_python(value))
+    except ValidationError:
+        return f"strategies={as_text(value)}"
 
 
 def references(experiment: Experiment, change: Overrides) -> dict[str, str]:
@@ -124,13 +146,15 @@ def plan(experiment: Experiment) -> list[Run]:
     return runs
 
 
-def check(runs: Iterable[Run]) -> dict[str, float]:
+def check(runs: Iterable[Run], plugins: Sequence[str] = ()) -> dict[str, float]:
     """Build everything the runs start from, before anything is written.
 
     Parameters
     ----------
     runs : iterable of Run
         The planned runs.
+    plugins : sequence of str
+        What :func:`market.plugins.allow` takes.
 
     Returns
     -------
@@ -150,77 +174,94 @@ def check(runs: Iterable[Run]) -> dict[str, float]:
         # Of the market only the look-ahead has to do with what a run starts from ...
         bare = Market(horizon_hours=market.horizon_hours)
         alike.setdefault(dump(run.config.model_copy(update={"market": bare})), []).append(run)
+    # ... and the smallest risk level asks for the most error samples.
+    configs = [
+        min((run.config for run in group), key=lambda c: c.market.risk_level)
+        for group in alike.values()
+    ]
+    tasks = [delayed(_stored_energy_value)(config, tuple(plugins)) for config in configs]
     values: dict[str, float] = {}
-    for group in alike.values():
-        # ... and the smallest risk level asks for the most error samples.
-        config = min((run.config for run in group), key=lambda c: c.market.risk_level)
-        tariff = prepare(config).world.tariff
-        value = float((tariff.retail + tariff.feed_in)[: config.n_steps].mean() / 2)
+    found = Parallel(batch_size=1, pre_dispatch="n_jobs")(tasks)
+    for value, group in zip(found, alike.values(), strict=True):
+        if isinstance(value, str):
+            raise ConfigError(value)
         values |= {run.id: value for run in group}
     return values
 
 
+def _stored_energy_value(config: ScenarioConfig, plugins: tuple[str, ...]) -> float | str:
+    """Build what a run starts from; return the value of stored energy, or what is wrong."""
+    try:
+        allow(plugins)
+        tariff = prepare(config).world.tariff
+    except (ValueError, OSError) as error:  # not all of these survive the way between processes
+        return str(error)
+    return float((tariff.retail + tariff.feed_in)[: config.n_steps].mean() / 2)
+
+
 def conduct(
-    runs: Sequence[Run],
-    folder: Path,
-    *,
-    jobs: int,
-    plugins: Sequence[str] = (),
-    quiet: bool = True,
+    runs: Sequence[Run], folder: Path, *, plugins: Sequence[str] = (), quiet: bool = True
 ) -> None:
     """Execute the runs that are not finished yet, each in a process and folder of its own.
 
-    A run that fails leaves ``error.txt`` in its folder and does not keep the others from running.
+    They go to the engine that joblib is set up with, see :mod:`simulation.engines`. A run that
+    fails leaves ``error.txt`` in its folder and does not keep the others from running. Nor does
+    one whose process ends by force: it is begun anew, at most :data:`ATTEMPTS` times.
 
     Parameters
     ----------
     runs : sequence of Run
         The planned runs.
     folder : Path
-        Folder of all runs.
-    jobs : int
-        Number of processes.
+        Folder of all runs, which all processes must see under this path.
     plugins : sequence of str
         What :func:`market.plugins.allow` takes.
     quiet : bool
         Show no progress bar.
+
+    Raises
+    ------
+    TerminatedWorkerError
+        If processes end by force again and again.
     """
-    waiting = [run for run in runs if status(folder / run.id) != "finished"]
-    tasks = (delayed(_perform)(run.config, folder / run.id, tuple(plugins)) for run in waiting)
-    with tqdm(
-        total=len(runs), initial=len(runs) - len(waiting), unit="run", disable=quiet, smoothing=0
-    ) as bar:
-        n_failed = 0
-        for succeeded in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
-            n_failed += not succeeded
-            if n_failed:
-                bar.set_postfix_str(f"{n_failed} failed", refresh=False)
-            bar.update()
+    left = [run for run in runs if status(folder / run.id) != "finished"]
+    for run in left:  # what an earlier start left half done or failed
+        shutil.rmtree(folder / run.id, ignore_errors=True)
+    token = uuid4().hex[:8]
+    n_done = len(runs) - len(left)
+    with tqdm(total=len(runs), initial=n_done, unit="run", disable=quiet, smoothing=0) as bar:
+        for restarts in count(1):
+            tasks = [
+                delayed(_perform)(run.config, folder / run.id, tuple(plugins), token)
+                for run in left
+            ]
+            try:
+                _work_off(tasks, bar)
+                break
+            except TerminatedWorkerError:
+                states = {run.id: status(folder / run.id) for run in left}
+                left = [run for run in left if states[run.id] not in ("finished", "failed")]
+                log.warning(
+                    "a process ended by force; restart %d, runs left %d", restarts, len(left)
+                )
+                if restarts > RESTARTS:
+                    raise
+                bar.n = len(runs) - len(left)
+                # Where one run is the cause, the others shall be done before its next attempt.
+                left.sort(key=lambda run: len(attempts(folder / run.id, token)))
+    shutil.rmtree(begun(folder), ignore_errors=True)
 
 
-def status(folder: Path) -> str:
-    """Return the status of a run.
-
-    ``finished``, ``failed``, ``interrupted``, ``running`` (or ended by force), or ``not started``.
-    """
-    if (folder / "error.txt").exists():
-        return "failed"
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["status"] == "finished" and read_summary(folder) is None:
-            return "running"
-        return str(manifest["status"])
-    except (OSError, ValueError, KeyError):
-        return "running" if folder.exists() else "not started"
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Read the summary of a run, if there is one."""
-    try:
-        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return dict(content)
+def _work_off(tasks: Sequence[Any], bar: Any) -> None:
+    """Execute tasks as workers become free, and count them on the progress bar."""
+    n_failed = 0
+    # No more tasks than workers are under way: Dask blames the death of a worker on all of its.
+    engine = Parallel(batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")
+    for succeeded in engine(tasks):
+        n_failed += not succeeded
+        if n_failed:
+            bar.set_postfix_str(f"{n_failed} failed", refresh=False)
+        bar.update()
 
 
 def as_text(value: Any) -> str:
@@ -233,19 +274,40 @@ def _slug(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "_", words).strip("_.")[:80]
 
 
-def _perform(config: ScenarioConfig, folder: Path, plugins: tuple[str, ...]) -> bool:
-    """Execute one run in the process at hand; tell whether it finished."""
+def _perform(config: ScenarioConfig, folder: Path, plugins: tuple[str, ...], token: str) -> bool:
+    """Execute one run in the process at hand; tell whether it finished.
+
+    It is written aside and appears in its folder when it is whole, so that nothing half done can
+    be taken for a run, even where two processes are at it because one was thought dead.
+
+    Parameters
+    ----------
+    config, folder, plugins :
+        Of the run.
+    token : str
+        Tells the attempts of one command from those of another.
+    """
+    # The result of a finished run may be lost with the process that returned it.
+    if status(folder) == "finished":
+        return True
+    attempt = begin(folder, token)
+    aside = attempt or begun(folder.parent) / f"{folder.name}.{token}.last" / folder.name
     # What a run warns of stands in its tables; on the terminal it would break the progress bar.
     logging.disable(logging.WARNING)
-    # Only what an earlier start left half done can be there.
-    shutil.rmtree(folder, ignore_errors=True)
+    # Threads of the solver; those of linear algebra are limited where a run is executed.
+    os.environ["RAYON_NUM_THREADS"] = "1"
     try:
+        if attempt is None:
+            msg = f"the process ended by force {ATTEMPTS} times, perhaps for want of memory"
+            raise RuntimeError(msg)
         allow(plugins)
-        execute(prepare(config, folder))
+        execute(prepare(config, aside))
     except Exception:  # whatever it is, the other runs go on, and the index reports it
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        aside.mkdir(parents=True, exist_ok=True)
+        (aside / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return False
+    else:
+        return True
     finally:
         logging.disable(logging.NOTSET)
-    return True
+        publish(aside, folder)

@@ -67,7 +67,7 @@ def performed(monkeypatch):
         (folder / "manifest.json").write_text('{"status": "finished"}')
         (folder / "summary.json").write_text(json.dumps(summary(cost=100.0 * config.seed)))
 
-    monkeypatch.setattr(simulation.sweeps, "check", lambda runs: {run.id: 0.2 for run in runs})
+    monkeypatch.setattr(simulation.sweeps, "check", lambda runs, _: {run.id: 0.2 for run in runs})
     monkeypatch.setattr(simulation.sweeps, "prepare", prepare)
     monkeypatch.setattr(simulation.sweeps, "execute", execute)
     return ids

@@ -183,7 +183,7 @@ def test_key_figures_by_hand(gains):
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20), st.floats(-10, 10))
 def test_individual_rationality(values, gift):
     """All are no worse off if and only if the worst is; a gift to everybody harms nobody."""
-    gains = pd.DataFrame({"gain_eur": values, "kind": "consumer"})
+    gains = pd.DataFrame({"gain_eur": values, "kind": "consumer", "strategy": "truthful"})
     shown = key_figures(gains)
     assert (shown["ir_share"] == 1) == (shown["worst_eur"] >= -TOLERANCE_EUR)
     richer = key_figures(gains.assign(gain_eur=gains.gain_eur + abs(gift)))
@@ -192,10 +192,35 @@ def test_individual_rationality(values, gift):
 
 
 def test_no_index_of_gains_where_there_are_none():
-    shown = key_figures(pd.DataFrame({"gain_eur": [0.0, 0.0], "kind": KINDS[:2]}))
+    nothing = {"gain_eur": [0.0, 0.0], "kind": KINDS[:2], "strategy": "truthful"}
+    shown = key_figures(pd.DataFrame(nothing))
     assert math.isnan(shown["gini"])
     assert math.isnan(shown["jain"])
     assert shown["ir_share"] == 1.0
+
+
+def strategic(folder):
+    """In the run within networks on replicate 1, two peers are strategic."""
+    strategies = {"peer_id": PEERS[::-1], "strategy": ["truthful", "bandit", "markup", "truthful"]}
+    pd.DataFrame(strategies).to_parquet(folder / f"{WITHIN}-1" / "peers.parquet")
+
+
+def test_gains_of_the_strategic_and_of_the_others_by_hand(index, folder, experiment):
+    """Of gains of 1, 3, -0.005 and 0 EUR those of the second and the third peer."""
+    strategic(folder)
+    gains = peer_gains(index, folder, compared_gains(experiment))
+    told = gains[gains.strategy != "truthful"]
+    assert told.peer_id.tolist() == PEERS[1:3]
+    assert told.strategy.tolist() == ["markup", "bandit"]
+    assert set(zip(told.treatment, told.replicate, strict=True)) == {(WITHIN, 1)}
+    shown = key_figures(gains[(gains.treatment == WITHIN) & (gains.replicate == 1)])
+    assert shown["strategic_eur"] == pytest.approx((3 - 0.005) / 2)
+    assert shown["others_eur"] == pytest.approx((1 + 0) / 2)
+    other = key_figures(gains[(gains.treatment == WITHIN) & (gains.replicate == 2)])
+    assert "strategic_eur" not in other
+    table = tabulate(index, [], gains).set_index("treatment")
+    assert table.loc[WITHIN, f"{NAME}_strategic_eur"] == pytest.approx((3 - 0.005) / 2)
+    assert math.isnan(table.loc[ACROSS, f"{NAME}_strategic_eur"])
 
 
 # --- the table --------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def spec_of(model, peer_id):
 
 @pytest.mark.parametrize("changed", ["zero_intelligence", "bandit"])
 def test_a_peer_s_strategy_touches_no_other_draw(scenario, changed):
-    config = scenario(NOBODY)
+    config = scenario(NOBODY, "out_of_sample.cadence_steps=1")
     world = with_strategy(build_world(config), **{"east-30": "zero_intelligence"})
     before = simulate(config, world, 3)
     after = simulate(config, with_strategy(world, **{"west-40": changed}), 3)
@@ -62,6 +62,13 @@ def test_a_peer_s_strategy_touches_no_other_draw(scenario, changed):
             assert (one.buy_limit_eur_per_kwh > other.buy_limit_eur_per_kwh).all()
         else:
             assert_same(one, other, one.peer_id)
+    # What comes, and what the checks draw, has nothing to do with bids.
+    for one, other in zip(*(m.tables.records for m in (before, after)), strict=True):
+        came = [record.realised.column("renewable_available_kw") for record in (one, other)]
+        np.testing.assert_array_equal(*came)
+        days = [[check.day.tolist() for check in record.checks] for record in (one, other)]
+        assert days[0] == days[1] != []
+    assert before.rng.bit_generator.state == after.rng.bit_generator.state
     # Later bids depend on the market, but not what is drawn for them.
     states = [spec_of(model, "east-30").strategy.state() for model in (before, after)]
     assert states[0] == states[1]

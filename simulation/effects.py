@@ -1,0 +1,149 @@
+"""What each factor of an experiment does, everything else equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from simulation.analysis import mean_interval, pooled
+from simulation.gains import KINDS
+from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.streams import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FIGURES = {
+    "adjusted_cost_eur": "adjusted cost [EUR]",
+    "violation_rate": "violated network-steps, share of all",
+    **{f"mean_{kind}_eur": f"left to a {kind} [EUR]" for kind in KINDS},
+}
+"""Figures whose change is reported, and how they are called."""
+FEW = 10
+"""Fewer replicates are too few for percentiles of their bootstrap samples to be shown."""
+NOTES = f"""\
+- Means of differences per run against the first level of the factor, between runs that are equal in
+  all other factors and in the replicate; a factor that is never varied alone has none. In brackets
+  95 % intervals over the replicates: Student's, and the percentiles of {REPLICATES} bootstrap
+  samples. Both take the pairs of a replicate together, as they share weather and peers. With fewer
+  than {FEW} replicates the bootstrap's is too narrow, and stands in `effects.csv` only; a single
+  replicate has none.
+- What is *left to* a peer is what it receives less what it pays and bears in a run, the change of
+  its stored energy credited.
+"""
+
+
+def effects(index: pd.DataFrame, factors: Sequence[str], folder: Path) -> pd.DataFrame:
+    r"""Compute the effect of every level of every factor.
+
+    .. math:: \bar d = \frac{1}{R} \sum_{r=1}^R d_r, \qquad
+        d_r = \frac{1}{|P_r|} \sum_{(a, b) \in P_r} (y_a - y_b) ,
+
+    with the pairs :math:`P_r` of runs of replicate r that differ in this factor alone, a at the
+    level and b at the first one. What is resampled are the R values :math:`d_r`: treatments are
+    chosen, only replicates are drawn.
+
+    Parameters
+    ----------
+    index : DataFrame
+        What :func:`simulation.sweep_index.index` returns; only finished runs count.
+    factors : sequence of str
+        Columns of the index that treatments differ in.
+    folder : Path
+        Folder of all runs.
+
+    Returns
+    -------
+    DataFrame
+        One row a factor, level and figure of :data:`FIGURES`: ``mean_difference``, Student's
+        ``low`` and ``high``, ``bootstrap_low`` and ``bootstrap_high``, and the numbers of
+        ``replicates`` and ``pairs``. Levels are text. Empty if there is no pair.
+    """
+    finished = index[index.status == "finished"]
+    measured = finished[[*factors, "replicate"]].join(_figures(finished, folder))
+    rows = []
+    for factor in factors:
+        others = [place for place in factors if place != factor] + ["replicate"]
+        first, *levels = index[factor].drop_duplicates()
+        base = measured[measured[factor] == first].set_index(others)
+        for level in levels:
+            own = measured[measured[factor] == level].set_index(others)
+            both = own.index.intersection(base.index)
+            for figure in measured.columns.intersection(list(FIGURES)):
+                change = (own.loc[both, figure] - base.loc[both, figure]).dropna()
+                if len(change):
+                    place = {"factor": factor, "level": str(level), "reference": str(first)}
+                    rng = stream(0, "effects", *place.values(), figure)
+                    rows.append({**place, "figure": figure, **_effect(change, rng)})
+    return pd.DataFrame(rows)
+
+
+def as_markdown(effects: pd.DataFrame) -> str:
+    """Write what :func:`effects` returns for people."""
+    heads = ("factor", "level", "against", "figure", "mean difference", "bootstrap", "replicates")
+    lines = ["## Effects of the factors", "", _line(heads), _line(["---"] * 4 + ["---:"] * 3)]
+    for row in effects.to_dict("records"):
+        form = ".2%" if row["figure"] == "violation_rate" else ",.2f"
+        mean = f"{row['mean_difference']:z{form}}"
+        student, bootstrap = (
+            "" if np.isnan(low) else f"[{low:z{form}}, {high:z{form}}]"
+            for low, high in (
+                (row["low"], row["high"]),
+                (row["bootstrap_low"], row["bootstrap_high"]),
+            )
+        )
+        cells = [row["factor"], row["level"], row["reference"], FIGURES[row["figure"]]]
+        shown = bootstrap if row["replicates"] >= FEW else ""
+        cells += [f"{mean} {student}".strip(), shown or "–"]
+        lines.append(_line([*cells, f"{row['replicates']} ({row['pairs']} pairs)"]))
+    return "\n".join([*lines, "", NOTES])
+
+
+def _figures(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Gather the figures of finished runs, one row each."""
+    rows = []
+    for _, run in runs.iterrows():
+        tallies = pooled(runs.loc[[run.name]], "all").values()
+        steps = sum(tally.steps for tally in tallies)
+        violated = sum(tally.events for tally in tallies)
+        row = {
+            "adjusted_cost_eur": run.adjusted_cost_eur,
+            "violation_rate": violated / steps if steps else np.nan,
+        }
+        file = folder / run.run_id / "peer_outcomes.parquet"
+        if file.exists():
+            left = pd.read_parquet(file)
+            value = run.stored_energy_value_eur_per_kwh
+            left["worth"] = left.net_eur + value * left.stored_energy_change_kwh
+            means = left.groupby("kind").worth.mean()
+            row |= {f"mean_{kind}_eur": means.get(kind, np.nan) for kind in KINDS}
+        rows.append(row)
+    return pd.DataFrame(rows, index=runs.index)
+
+
+def _effect(change: pd.Series, rng: np.random.Generator) -> dict[str, Any]:
+    """Mean of paired differences, with its intervals over the replicates."""
+    by_replicate = change.groupby(level="replicate").mean().to_numpy()
+    n = len(by_replicate)
+    student = mean_interval(by_replicate)
+    low = high = np.nan
+    if n > 1:
+        means = by_replicate[rng.integers(n, size=(REPLICATES, n))].mean(axis=1)
+        low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {
+        "mean_difference": student.mean,
+        "low": student.low,
+        "high": student.high,
+        "bootstrap_low": float(low),
+        "bootstrap_high": float(high),
+        "replicates": n,
+        "pairs": len(change),
+    }
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Join the cells of a row."""
+    return f"| {' | '.join(cells)} |"
