@@ -272,9 +272,7 @@ def _peers(folder: Path) -> pd.DataFrame:
 
 def _periods(run: FinishedRun, minutes: int) -> pd.DataFrame:
     """Join steps to periods, and leave out those that are not covered in full."""
-    whole = run.steps.groupby(
-        pd.DatetimeIndex(run.steps.index).floor(pd.Timedelta(minutes=minutes))
-    )
+    whole = run.steps.groupby(pd.DatetimeIndex(run.steps.index).floor(f"{minutes}min"))
     out = whole.sum()[whole.size() == minutes // run.minutes]
     energy = out.traded_kwh.where(out.traded_kwh > 0)
     return out.assign(price_eur_per_kwh=out.paid_eur / energy)[list(SERIES)].rename_axis("time")
