@@ -179,8 +179,9 @@ def test_finer_blocks_come_closer_to_the_curve_and_never_below_it(seed):
         return cost(offer, settings(bid_format="blocks", bid_blocks=n))
 
     exact, few, many = cost(unit(10.0, linear, quadratic), settings()), blocks(2), blocks(8)
-    assert exact - 1e-6 <= many <= few + 1e-6
-    assert many - exact <= quadratic * (10.0 / 8) ** 2 / 4 + 1e-6
+    # As accurate as three solutions; few blocks cost up to 0.02 EUR more.
+    assert exact - 1e-5 <= many <= few + 1e-5
+    assert many - exact <= quadratic * (10.0 / 8) ** 2 / 4 + 1e-5
 
 
 def test_a_market_of_blocks_needs_no_unit():
