@@ -84,6 +84,12 @@ class BidBook:
     recourse_max_kw: Array
     """Range of each recourse device, shape (n_recourse,). [kW]"""
 
+    def reported_load(self, step: int, roster: Roster) -> tuple[Array, Array]:
+        """Must-serve and flexible load of every peer in one step as bid, (n_peers,) each. [kW]"""
+        flexible = np.zeros(roster.n_peers)
+        flexible[roster.flexible] = self.flexible_baseline_kw[step]
+        return self.load_kw[step], flexible
+
     @property
     def fixed_kw(self) -> Array:
         """Injection that is no decision: minus the must-serve load, (n_steps, n_peers). [kW]"""

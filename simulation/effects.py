@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from simulation.analysis import mean_interval, pooled
-from simulation.gains import KINDS
+from simulation.experiment_report import line
+from simulation.gains import KINDS, peer_worth
 from simulation.kpis import CONFIDENCE, REPLICATES
 from simulation.streams import stream
 
@@ -84,7 +85,7 @@ def effects(index: pd.DataFrame, factors: Sequence[str], folder: Path) -> pd.Dat
 def as_markdown(effects: pd.DataFrame) -> str:
     """Write what :func:`effects` returns for people."""
     heads = ("factor", "level", "against", "figure", "mean difference", "bootstrap", "replicates")
-    lines = ["## Effects of the factors", "", _line(heads), _line(["---"] * 4 + ["---:"] * 3)]
+    lines = ["## Effects of the factors", "", line(heads), line(["---"] * 4 + ["---:"] * 3)]
     for row in effects.to_dict("records"):
         form = ".2%" if row["figure"] == "violation_rate" else ",.2f"
         mean = f"{row['mean_difference']:z{form}}"
@@ -98,7 +99,7 @@ def as_markdown(effects: pd.DataFrame) -> str:
         cells = [row["factor"], row["level"], row["reference"], FIGURES[row["figure"]]]
         shown = bootstrap if row["replicates"] >= FEW else ""
         cells += [f"{mean} {student}".strip(), shown or "–"]
-        lines.append(_line([*cells, f"{row['replicates']} ({row['pairs']} pairs)"]))
+        lines.append(line([*cells, f"{row['replicates']} ({row['pairs']} pairs)"]))
     return "\n".join([*lines, "", NOTES])
 
 
@@ -113,12 +114,9 @@ def _figures(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
             "adjusted_cost_eur": run.adjusted_cost_eur,
             "violation_rate": violated / steps if steps else np.nan,
         }
-        file = folder / run.run_id / "peer_outcomes.parquet"
-        if file.exists():
-            left = pd.read_parquet(file)
-            value = run.stored_energy_value_eur_per_kwh
-            left["worth"] = left.net_eur + value * left.stored_energy_change_kwh
-            means = left.groupby("kind").worth.mean()
+        left = peer_worth(folder / run.run_id, run.stored_energy_value_eur_per_kwh)
+        if left is not None:
+            means = left.groupby("kind").worth_eur.mean()
             row |= {f"mean_{kind}_eur": means.get(kind, np.nan) for kind in KINDS}
         rows.append(row)
     return pd.DataFrame(rows, index=runs.index)
@@ -142,8 +140,3 @@ def _effect(change: pd.Series, rng: np.random.Generator) -> dict[str, Any]:
         "replicates": n,
         "pairs": len(change),
     }
-
-
-def _line(cells: Sequence[str]) -> str:
-    """Join the cells of a row."""
-    return f"| {' | '.join(cells)} |"

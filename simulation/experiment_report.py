@@ -10,7 +10,7 @@ import pandas as pd
 from simulation.gains import TOLERANCE_EUR
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from simulation.analysis import Comparison
 
@@ -129,9 +129,13 @@ def markdown(
     heads += ["violation, all steps", "binding steps", "worst network, binding steps"]
     heads += ["Monte Carlo, binding steps [%]"] if CHECKED in table else []
     heads += ["uncertified", "fallbacks", "s per day"]
-    rows = [_row(row, compared) for _, row in table.iterrows()]
-    lines = [f"# {title}", "", _line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
-    return "\n".join([*lines, *map(_line, rows), "", NOTES])
+    return _page(title, heads, [_row(row, compared) for _, row in table.iterrows()], NOTES)
+
+
+def _page(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], notes: str) -> str:
+    """Write a table with its heading and notes; all columns but the first are numbers."""
+    lines = [f"# {title}", "", line(heads), line(["---"] + ["---:"] * (len(heads) - 1))]
+    return "\n".join([*lines, *map(line, rows), "", notes])
 
 
 def as_text(
@@ -207,18 +211,15 @@ def _cells(row: pd.Series, columns: Columns) -> list[str]:
 
 def _market_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
     """Write the table of a market study for people."""
-    lines = [f"# {title}", "", _line(["treatment", "replicates", *columns])]
-    lines.append(_line(["---"] + ["---:"] * (len(columns) + 1)))
-    for _, row in table.iterrows():
-        head = [str(row.treatment), f"{row.finished} of {row.runs}"]
-        lines.append(_line(head + _cells(row, columns)))
-    return "\n".join([*lines, "", MARKET_NOTES])
+    rows = [
+        [str(row.treatment), _finished(row), *_cells(row, columns)] for _, row in table.iterrows()
+    ]
+    return _page(title, ["treatment", "replicates", *columns], rows, MARKET_NOTES)
 
 
 def _strategic_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
     """Write the table of a study of strategic peers for people."""
-    lines = [f"# {title}", "", _line(["strategic peers", "replicates", *columns])]
-    lines.append(_line(["---"] + ["---:"] * (len(columns) + 1)))
+    rows = []
     for _, row in table.iterrows():
         cells = dict(zip(columns, _cells(row, columns), strict=True))
         for head in (head for head in RATES if head in cells and cells[head] != "–"):
@@ -228,13 +229,18 @@ def _strategic_markdown(table: pd.DataFrame, columns: Columns, title: str) -> st
             if events is not None:
                 steps = row[f"{key.removesuffix('_rate')}_steps"]
                 cells[head] += f" ({events:.0f}/{steps:.0f})"
-        lines.append(_line([_name(row), f"{row.finished} of {row.runs}", *cells.values()]))
-    return "\n".join([*lines, "", STRATEGIC_NOTES])
+        rows.append([_name(row), _finished(row), *cells.values()])
+    return _page(title, ["strategic peers", "replicates", *columns], rows, STRATEGIC_NOTES)
+
+
+def _finished(row: pd.Series) -> str:
+    """Show how many replicates are finished."""
+    return f"{row.finished} of {row.runs}"
 
 
 def _row(row: pd.Series, compared: Sequence[Comparison]) -> list[str]:
     """Cells of one treatment."""
-    cells = [str(row.treatment), f"{row.finished} of {row.runs}"]
+    cells = [str(row.treatment), _finished(row)]
     if not row.finished:
         return [*cells, *["–"] * (8 + len(compared) + (CHECKED in row))]
     cells += [_interval(row, f"{name}_eur", ",.0f") for name in ("cost", "adjusted_cost")]
@@ -267,6 +273,6 @@ def _rate(row: pd.Series, scope: str) -> str:
     return f"{network}{rate:.1f} % [{low:.1f}, {high:.1f}] ({counts})"
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
     """Join the cells of a row."""
     return f"| {' | '.join(cells)} |"

@@ -80,9 +80,11 @@ def peer_gains(
     """
     outcomes = {}
     for _, run in index[index.status == "finished"].iterrows():
-        outcome = _outcome(folder / run.run_id, run.stored_energy_value_eur_per_kwh)
+        own = folder / run.run_id
+        outcome = peer_worth(own, run.stored_energy_value_eur_per_kwh)
         if outcome is not None:
-            outcomes[run.treatment, run.replicate] = outcome
+            strategy = peer_strategies(own).reindex(outcome.index).fillna(TRUTHFUL)
+            outcomes[run.treatment, run.replicate] = outcome.assign(strategy=strategy)
     parts = []
     for comparison, references_of in compared.items():
         for (treatment, replicate), own in outcomes.items():
@@ -131,12 +133,24 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _outcome(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
-    """Read what a run left every peer with; none of a run that did not record it."""
+def peer_worth(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
+    """Read what a run left every peer with; none of a run that did not record it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    stored_energy_value : float
+        Value of what the batteries hold more at the end than at the start. [EUR/kWh]
+
+    Returns
+    -------
+    DataFrame or None
+        By ``peer_id``: ``network``, ``kind``, and ``worth_eur``, money and stored energy. [EUR]
+    """
     try:
         table = pd.read_parquet(folder / "peer_outcomes.parquet").set_index("peer_id")
     except FileNotFoundError:
         return None
     worth = table.net_eur + stored_energy_value * table.stored_energy_change_kwh
-    strategy = peer_strategies(folder).reindex(table.index).fillna(TRUTHFUL)
-    return table[["network", "kind"]].assign(strategy=strategy, worth_eur=worth)
+    return table[["network", "kind"]].assign(worth_eur=worth)

@@ -132,10 +132,6 @@ class RunTotals:
         Operational cost by component. [EUR]
     within_kwh, across_kwh : float
         Energy traded between peers of one network, and of two. [kWh]
-    curtailed_kwh, renewable_available_kwh : float
-        Renewable energy not used, and all there was. [kWh]
-    load_kwh : float
-        Served load. [kWh]
     uncertified : int
         Network-steps whose certificate exceeds the promise.
     fallbacks : dict of str to int
@@ -158,9 +154,6 @@ class RunTotals:
     costs_eur: dict[str, float] = field(default_factory=dict)
     within_kwh: float = 0.0
     across_kwh: float = 0.0
-    curtailed_kwh: float = 0.0
-    renewable_available_kwh: float = 0.0
-    load_kwh: float = 0.0
     uncertified: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
     clearings: int = 0

@@ -180,6 +180,11 @@ class MarketTotals:
         peers = ["prosumer" if peer in owners else "consumer" for peer in range(roster.n_peers)]
         return [*peers, *(roster.n_networks * ["operator"]), "dso", "supplier", "resources"]
 
+    @property
+    def stored_change_kwh(self) -> Array:
+        """What each peer's battery holds more than at the start of the run, (n_peers,). [kWh]"""
+        return self.stored_kwh - self._stored_at_start
+
     def accounts(self) -> dict[str, list[Any]]:
         """Columns of the table ``accounts``: every account's items over the run."""
         roster, kind = self.roster, self.kind
@@ -203,7 +208,7 @@ class MarketTotals:
             "gain_from_trade_eur": self.gain_eur,
             "recourse_income_eur": self.received(RECOURSE_INCOME)[peers],
             "recourse_cost_eur": self.recourse_cost_eur,
-            "stored_energy_change_kwh": self.stored_kwh - self._stored_at_start,
+            "stored_energy_change_kwh": self.stored_change_kwh,
             "bought_kwh": self.bought_kwh,
             "sold_kwh": self.sold_kwh,
         }

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from market.bids import Bid
     from market.book import BidBook
     from market.clearing import ClearingResult
-    from market.roster import Roster
     from simulation.setup import World
     from simulation.tables import StepTables
 
@@ -231,7 +230,8 @@ class CoSimulation(mesa.Model):
         row = (self.world.first_row + self.now) % len(self.world.profiles.values)
         actual_profiles = self.world.profiles.values[row : row + 1]
         actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
-        reported = zip(*_reported_load(cleared.book, k, self.roster), strict=True)
+        load_kw, flexible_kw = cleared.book.reported_load(k, self.roster)
+        reported = zip(load_kw.tolist(), flexible_kw.tolist(), strict=True)
         error_kw = np.array(
             [
                 p.deviation(award, outlook, k, load)
@@ -308,8 +308,7 @@ class CoSimulation(mesa.Model):
         """Match and price the trades, compute the step's cost and settle all accounts."""
         k, roster, market = self.now - cleared.step, self.roster, self.config.market
         result, book, prices = cleared.result, cleared.book, self._prices()
-        trades, fee = self.trading.trades(cleared, k, prices)
-        trade_prices = self.trading.prices(cleared, k, trades, fee, prices)
+        trades, fee, trade_prices = self.trading.trade(cleared, k, prices)
         network_fees = fees_by_network(trades, fee, roster)
         flows = self._flows(cleared, realised, replayed, network_fees)
         p_kw, p_scheduled_kw = realised.column("p_kw"), result.schedule.p_kw[k]
@@ -426,11 +425,6 @@ class CoSimulation(mesa.Model):
         energy = hours * record.settled.trades.power_kw
         totals.within_kwh += float(energy[~record.settled.trades.across].sum())
         totals.across_kwh += float(energy[record.settled.trades.across].sum())
-        available = record.realised.column("renewable_available_kw").sum()
-        used = record.realised.column("renewable_kw").sum()
-        totals.renewable_available_kwh += hours * float(available)
-        totals.curtailed_kwh += hours * float(available - used)
-        totals.load_kwh += hours * float(record.realised.column("load_kw").sum())
         for d, network in enumerate(self.roster.network):
             found = record.replayed.violations[d]
             audit = record.cleared.result.audits[d][record.k]
@@ -438,13 +432,6 @@ class CoSimulation(mesa.Model):
             totals.add_causes(violation.cause for violation in found)
         for check in record.checks:
             totals.add_check(self.now // self.config.steps_per_day, check)
-
-
-def _reported_load(book: BidBook, k: int, roster: Roster) -> tuple[list[float], list[float]]:
-    """Must-serve and flexible load of every peer that the schedule stands on. [kW]"""
-    flexible = np.zeros(roster.n_peers)
-    flexible[roster.flexible] = book.flexible_baseline_kw[k]
-    return book.load_kw[k].tolist(), flexible.tolist()
 
 
 def _row_values(replay: ReplayResult, substation_kva: float) -> Array:

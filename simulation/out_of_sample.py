@@ -228,9 +228,8 @@ class MonteCarlo:
         p_kw, q_kvar : ndarray, shape (n_scenarios, n_peers)
             [kW, kvar]
         """
-        fleet, roster, book = fleet_of(self._prosumers), self._world.roster, cleared.book
-        reported_kw = book.load_kw[k].copy()
-        reported_kw[roster.flexible] += book.flexible_baseline_kw[k]
+        fleet, roster = fleet_of(self._prosumers), self._world.roster
+        load_kw, flexible_kw = cleared.book.reported_load(k, roster)
 
         def recourse(error_kw: Array, q_kvar: Array) -> Array:
             revealed = Revealed(error_kw, q_kvar, fleet.energy_kwh[roster.storage], prices)
@@ -240,7 +239,7 @@ class MonteCarlo:
             cleared.awards,
             k,
             outturn_of(self._prosumers, profiles),
-            expected_load_kw=reported_kw,
+            expected_load_kw=load_kw + flexible_kw,
             recourse=recourse,
             fleet=fleet,
             roster=roster,

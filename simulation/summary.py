@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.prosumer import INITIAL_STATE_OF_CHARGE
 from simulation.market_kpis import market_kpis
 from simulation.streams import stream
 
@@ -36,8 +35,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
     certificates = np.array(totals.certificates)
     solver, ac = model.seconds["solver"], model.seconds["ac"]
     checks = model.monte_carlo.seconds
-    stored = sum(p.battery.energy_kwh for p in model.prosumers if p.battery is not None)
-    capacity = sum(rating.storage_kwh for rating in model.roster.rating)
+    energy = model.market_totals
     return {
         "scenario": model.config.name,
         "days": model.config.days,
@@ -49,11 +47,11 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "costs_by_component_eur": totals.costs_eur,
         "energy_traded_within_kwh": totals.within_kwh,
         "energy_traded_across_kwh": totals.across_kwh,
-        "load_kwh": totals.load_kwh,
-        "renewable_available_kwh": totals.renewable_available_kwh,
-        "renewable_curtailed_kwh": totals.curtailed_kwh,
-        "stored_energy_change_kwh": stored - INITIAL_STATE_OF_CHARGE * capacity,
-        "market": market_kpis(model.market_totals, model.config.emissions),
+        "load_kwh": float(energy.load_kwh[-1]),
+        "renewable_available_kwh": energy.available_kwh,
+        "renewable_curtailed_kwh": energy.available_kwh - energy.renewable_kwh,
+        "stored_energy_change_kwh": float(energy.stored_change_kwh.sum()),
+        "market": market_kpis(energy, model.config.emissions),
         "promised_violation_probability": market.risk_level,
         "certificate_where_binding": {
             "n": len(certificates),

@@ -60,64 +60,62 @@ class PeerTrading:
         )
         self._floor, self._cap = price_band(settings)
 
-    def trades(self, cleared: Cleared, k: int, prices: StepPrices) -> tuple[Trades, Array]:
-        """Match the trades of binding step ``k``; their network fees too, (n_trades,). [EUR/kWh]"""
-        schedule, book = cleared.result.schedule, cleared.book
-        trades = self._match(
-            Orders(
-                sold_kw=schedule.sold[k],
-                bought_kw=schedule.bought[k],
-                sell_limit=self._reservation(cleared, k),
-                buy_limit=book.buy_limit[k],
-                network_of=self._roster.network_of,
-                distance=self._distance,
-            )
-        )
-        return trades, trade_fee(trades, self._fee_share, prices)
+    def trade(
+        self, cleared: Cleared, k: int, prices: StepPrices
+    ) -> tuple[Trades, Array, TradePrices]:
+        """Match and price the trades of binding step ``k``.
 
-    def prices(
-        self, cleared: Cleared, k: int, trades: Trades, fee: Array, prices: StepPrices
-    ) -> TradePrices:
-        """Price the trades of binding step ``k``.
+        Returns
+        -------
+        Trades
+            Who trades with whom.
+        ndarray, shape (n_trades,)
+            Network fees. [EUR/kWh]
+        TradePrices
+            Prices of the energy.
 
         Raises
         ------
         PricingError
             If the pricing rule returns what cannot be settled.
         """
-        schedule, book = cleared.result.schedule, cleared.book
+        schedule, book, roster = cleared.result.schedule, cleared.book, self._roster
+        nodal, sell_limit, buy_limit = cleared.result.prices, book.sell_limit[k], book.buy_limit[k]
+        # After a fallback there are no prices, and no trades.
+        pool_price = np.full(roster.n_networks, np.nan) if nodal is None else nodal.pool[k]
+        asked = reservation_price(book, k, schedule.dispatchable[k], pool_price, roster)
+        trades = self._match(
+            Orders(
+                sold_kw=schedule.sold[k],
+                bought_kw=schedule.bought[k],
+                sell_limit=asked,
+                buy_limit=buy_limit,
+                network_of=roster.network_of,
+                distance=self._distance,
+            )
+        )
+        fee = trade_fee(trades, self._fee_share, prices)
         # A solver's pool price may exceed a buyer's offer by a rounding error.
-        offered = np.full(self._roster.n_peers, np.inf)
-        np.minimum.at(offered, trades.seller, book.buy_limit[k, trades.buyer] - fee)
-        worth = np.minimum(self._reservation(cleared, k), np.minimum(offered, self._cap))
+        offered = np.full(roster.n_peers, self._cap)
+        np.minimum.at(offered, trades.seller, buy_limit[trades.buyer] - fee)
         pool = Pool(
             trades=trades,
             fee=fee,
-            sell_limit=np.maximum(book.sell_limit[k], worth),
-            buy_limit=book.buy_limit[k],
+            sell_limit=np.maximum(sell_limit, np.minimum(asked, offered)),
+            buy_limit=buy_limit,
             imports_kw=schedule.imports[k],
             exports_kw=schedule.exports[k],
-            network_of=self._roster.network_of,
+            network_of=roster.network_of,
             prices=prices,
-            pool_price=self._pool_price(cleared, k),
+            pool_price=pool_price,
             floor=self._floor,
             cap=self._cap,
         )
-        return checked_prices(
+        priced = checked_prices(
             self._rule,
             pool,
             step=cleared.step + k,
-            hours=self._roster.step_hours,
-            peer_id=self._roster.peer_id,
+            hours=roster.step_hours,
+            peer_id=roster.peer_id,
         )
-
-    def _reservation(self, cleared: Cleared, k: int) -> Array:
-        """Lowest price at which every peer sells, (n_peers,). [EUR/kWh]"""
-        units = cleared.result.schedule.dispatchable[k]
-        price = self._pool_price(cleared, k)
-        return reservation_price(cleared.book, k, units, price, self._roster)
-
-    def _pool_price(self, cleared: Cleared, k: int) -> Array:
-        """Price of every network's pool, (n_networks,); NaN after a fallback. [EUR/kWh]"""
-        nodal = cleared.result.prices
-        return np.full(self._roster.n_networks, np.nan) if nodal is None else nodal.pool[k]
+        return trades, fee, priced
