@@ -146,11 +146,12 @@ def peer_worth(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
     Returns
     -------
     DataFrame or None
-        By ``peer_id``: ``network``, ``kind``, and ``worth_eur``, money and stored energy. [EUR]
+        Its table ``peer_outcomes`` by ``peer_id``, with ``worth_eur``, money and stored energy.
+        [EUR]
     """
     try:
         table = pd.read_parquet(folder / "peer_outcomes.parquet").set_index("peer_id")
     except FileNotFoundError:
         return None
     worth = table.net_eur + stored_energy_value * table.stored_energy_change_kwh
-    return table[["network", "kind"]].assign(worth_eur=worth)
+    return table.assign(worth_eur=worth)
