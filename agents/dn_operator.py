@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mesa
@@ -16,8 +16,9 @@ from grid.lindistflow import LinDistFlow
 from grid.network_model import AcModel
 from grid.sensitivity import SensitivityError
 from grid.units import S_BASE_KVA
-from market.bid_checks import faults
+from market.bid_checks import faults, shown
 from market.conditional import sample_weights
+from market.finite import require_finite
 from market.impedances import BranchFlowData
 from market.offers import ErrorSamples, NetworkOffer, PastErrors
 from market.price_blocks import n_blocks
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
+
+CONNECTION_OVER_SUBSTATION = 2.0
+"""Largest load that a peer may bid over the rating of its network's substation. [-]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +91,11 @@ class DnOperator(mesa.Agent):
             LinDistFlow.of(network) if settings.grid_model == "lindistflow" else AcModel(network)
         )
         self._bus = np.array([network.position[peer.bus] - 1 for peer in peers], dtype=np.intp)
-        self._rating = {peer.peer_id: registration(peer) for peer in peers}
+        # No single connection carries more than all of them together are built for.
+        connection_kw = CONNECTION_OVER_SUBSTATION * network.substation_kva
+        self._rating = {
+            peer.peer_id: replace(registration(peer), connection_kw=connection_kw) for peer in peers
+        }
         self._to_p, self._to_q, self._renewable_to_p = _source_matrices(peers, position)
         self._step = 0
         self._samples: ErrorSamples | None = None
@@ -95,14 +103,14 @@ class DnOperator(mesa.Agent):
         self._loss_d_p = np.zeros((0, network.n_lines))
 
     def validate(
-        self, bids: Sequence[Bid], step: int, n_steps: int
+        self, bids: Sequence[tuple[str, Bid]], step: int, n_steps: int
     ) -> tuple[dict[str, Bid], dict[str, str]]:
         """Sort out the bids that are malformed or impossible.
 
         Parameters
         ----------
-        bids : sequence of Bid
-            What was submitted.
+        bids : sequence of tuple of str and Bid
+            Senders and what they submitted.
         step : int
             Current step.
         n_steps : int
@@ -113,18 +121,20 @@ class DnOperator(mesa.Agent):
         accepted : dict of str to Bid
             Valid bids by peer.
         rejected : dict of str to str
-            Reasons by peer; an unknown sender is named as it named itself.
+            Reasons by sender. Of two bids of one peer the first counts.
         """
         blocks = n_blocks(self._market)
         accepted: dict[str, Bid] = {}
         rejected: dict[str, str] = {}
-        for bid in bids:
-            sender = str(bid.peer_id)
-            rating = self._rating.get(bid.peer_id)
+        for sender, bid in bids:
+            rating = self._rating.get(sender)
             if rating is None:
-                rejected[sender] = f"unknown peer {sender!r} in network {self.network!r}"
+                rejected[sender] = f"unknown peer {sender!r:.80} in network {self.network!r}"
                 continue
             found = faults(bid, rating, step, n_steps, self.network, n_blocks=blocks)
+            signed = getattr(bid, "peer_id", None)
+            if not isinstance(signed, str) or signed != sender:
+                found.append(f"peer_id {shown(signed)} is not the sender {sender!r}")
             if sender in accepted:
                 found.append("second bid of the same peer")
             if found:
@@ -133,7 +143,7 @@ class DnOperator(mesa.Agent):
                 accepted[sender] = bid
         return accepted, rejected
 
-    def open_window(self, step: int, forecast: Array, past: Sequence[Past]) -> None:
+    def open_window(self, step: int, forecast: Array, past: Past) -> None:
         """Start a new window.
 
         Parameters
@@ -142,14 +152,12 @@ class DnOperator(mesa.Agent):
             First step of the window.
         forecast : ndarray, shape (n_steps, n_columns)
             Forecast of the profiles.
-        past : sequence of Past
+        past : Past
             Past forecasts of the profiles and their errors, by step of the window.
         """
         self._step = step
-        steps = tuple(
-            PastErrors(p.errors, self._weights(p, now), p.day)
-            for p, now in zip(past, self._situation(forecast), strict=True)
-        )
+        weights = self._weights(past, self._situation(forecast))
+        steps = tuple(map(PastErrors, past.errors, weights, past.day))
         self._samples = ErrorSamples(steps, self._to_p, self._to_q, self._renewable_to_p)
         self._sensitivities = {s: d for s, d in self._sensitivities.items() if s >= step}
 
@@ -160,7 +168,7 @@ class DnOperator(mesa.Agent):
         return np.stack([profiles @ renewable, profiles @ load], axis=-1)
 
     def _weights(self, past: Past, situation: Array) -> Array:
-        """Probabilities of the error samples in the situation that is forecast."""
+        """Probabilities of the error samples in the situations that are forecast, by step."""
         market = self._market
         return sample_weights(
             market.sample_weights,
@@ -224,18 +232,28 @@ class DnOperator(mesa.Agent):
         -------
         NetworkOffer
             The model; where the power flow has no solution it stands at zero injections.
+
+        Raises
+        ------
+        NotFiniteError
+            If the schedule or the model is not made of finite numbers.
         """
+        peers = list(self._rating)
+        require_finite("scheduled p_kw", p_kw, peers, step=self._step)
+        require_finite("scheduled q_kvar", q_kvar, peers, step=self._step)
         point = self._evaluate(p_kw, q_kvar)
         for t in range(len(p_kw)):
             if t in refresh or self._step + t not in self._sensitivities:
                 d_p, d_q = point.sensitivities(t)
+                self._require_finite("sensitivity", d_p)
+                self._require_finite("sensitivity", d_q)
                 at_members = d_p[:, self._bus], d_q[:, self._bus]
                 self._sensitivities[self._step + t] = _Sensitivities(d_p, *at_members)
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
         loss_d_p, loss_d_q = self._loss_gradient(point)
         self._loss_d_p = loss_d_p
         kept = point.solved[:, None]
-        return NetworkOffer(
+        offer = NetworkOffer(
             network=self.network,
             p_kw=np.where(kept, p_kw, 0.0),
             q_kvar=np.where(kept, q_kvar, 0.0),
@@ -249,6 +267,13 @@ class DnOperator(mesa.Agent):
             loss_d_q=loss_d_q[:, self._bus],
             converged=point.solved,
         )
+        for name in ("value", "loss_kw", "loss_d_p", "loss_d_q"):
+            self._require_finite(name, getattr(offer, name))
+        return offer
+
+    def _require_finite(self, name: str, values: Array) -> None:
+        """Nobody is offered what is not made of finite numbers."""
+        require_finite(f"{name} of network {self.network}", values, step=self._step)
 
     def publish_prices(
         self,
@@ -291,6 +316,19 @@ class DnOperator(mesa.Agent):
         for name, at_bus in out.items():
             at_bus[bus[count == 1]] = getattr(prices, name)[k, members[alone]]
         return out
+
+    def state(self) -> dict[str, Any]:
+        """Return what it remembers from one clearing to the next, and while one binds."""
+        return {
+            "step": self._step,
+            "sensitivities": self._sensitivities,
+            "loss_d_p": self._loss_d_p,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        self._step, self._loss_d_p = state["step"], state["loss_d_p"]
+        self._sensitivities = state["sensitivities"]
 
     def _loss_gradient(self, point: NetworkPoint) -> tuple[Array, Array]:
         """Differentiate the losses; next to voltage collapse they count as constant."""

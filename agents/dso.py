@@ -74,6 +74,11 @@ class Dso(mesa.Agent):
         The network operators.
     own_groups : ndarray of bool, shape (n_peers,), optional
         Peers whose limit prices go ways of their own, see :class:`market.clearing.MarketClearing`.
+
+    Attributes
+    ----------
+    failed_dispatches : int
+        How often the dispatch that knows the error failed, and the cleared shares stood in.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Dso(mesa.Agent):
         super().__init__(model)
         self.roster = roster
         self.clearing = MarketClearing(roster, settings, operators, own_groups)
+        self.failed_dispatches = 0
 
     def clear(
         self,
@@ -232,7 +238,7 @@ class Dso(mesa.Agent):
         """
         omega = network_errors(revealed.error_kw, self.roster)
         shared = self.clearing.policy.asked(result.schedule.alpha[k], omega, self.roster)
-        if self.clearing.settings.second_stage == "affine" or result.fallback:
+        if self.clearing.settings.second_stage == "affine" or result.degraded:
             return shared
         if omega.ndim > 1:
             scenarios = zip(revealed.error_kw, revealed.q_kvar, strict=True)
@@ -245,6 +251,7 @@ class Dso(mesa.Agent):
                 self.clearing.policy.pooled(omega),
             )
         except SolverFailedError as error:
+            self.failed_dispatches += 1
             log.warning("%s; the cleared shares are used", error)
             return shared
 

@@ -43,6 +43,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from configs.limits import FORECASTS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,13 +63,15 @@ _INDEX_FLOOR_PER_HOUR = 0.003
 class Past:
     """Past forecasts that resemble the coming one, and how far off they were.
 
+    Those of several leads are stacked along a first axis.
+
     Attributes
     ----------
-    errors, forecasts : ndarray, shape (n_samples, n_columns)
+    errors, forecasts : ndarray, shape (..., n_samples, n_columns)
         Actual minus forecast, and forecast; oldest first. [-]
-    day : ndarray of int, shape (n_samples,)
+    day : ndarray of int, shape (..., n_samples)
         Day of each, counted from the first row of the data; negative before it.
-    age_days : ndarray, shape (n_samples,)
+    age_days : ndarray, shape (..., n_samples)
         Time from each to the issue of the coming forecast. [d]
     """
 
@@ -380,17 +384,25 @@ class ForecastArchive:
         rows: NDArray[np.int64] = (step + self._past[lead]) % len(self._values)
         return rows
 
-    def past(self, step: int, lead: int) -> Past:
-        """Past forecasts and their errors; arguments and choice as in :meth:`error_samples`."""
+    def past(self, step: int, lead: int | NDArray[np.int64]) -> Past:
+        """Past forecasts and their errors, chosen as in :meth:`error_samples`.
+
+        Parameters
+        ----------
+        step : int
+            Issue step.
+        lead : int or ndarray of int, shape (n,)
+            Lead of the coming target, or several of them, each less than n_leads.
+        """
+        day, leads = self._steps_per_day, np.expand_dims(lead, -1)
         targets = step + self._past[lead]
-        issues = targets - lead
-        self._keep(int(issues[0]) // self._steps_per_day, int(issues[-1]) // self._steps_per_day)
+        issues = targets - leads
+        self._keep(int(issues.min()) // day, int(issues.max()) // day)
         actual: NDArray[np.float64] = self._values[targets % len(self._values)]
-        forecast: NDArray[np.float32] = self._kept[issues % len(self._kept), lead]
-        day = self._steps_per_day
+        forecast = self._kept[issues % len(self._kept), leads].astype(np.float64)
         return Past(
             errors=actual - forecast,
-            forecasts=forecast.astype(np.float64),
+            forecasts=forecast,
             day=targets // day,
             age_days=(step - targets) / day,
         )
@@ -449,6 +461,14 @@ class ForecastArchive:
                 f"the data hold {len(self._values) / day:g} days; sample_days "
                 f"{settings.sample_days} and {self._forecaster.history_days} days of history "
                 f"(climatology_days) with {self._n_leads} leads need at least {needed / day:g}"
+            )
+            raise ForecastError(msg)
+        n_kept = (settings.sample_days + 1) * day * self._n_leads * self._values.shape[1]
+        if n_kept > FORECASTS:
+            msg = (
+                f"sample_days {settings.sample_days} of {day} steps, {self._n_leads} leads and "
+                f"{self._values.shape[1]} profiles make {n_kept:,} forecasts to keep; allowed are "
+                f"at most {FORECASTS:,}"
             )
             raise ForecastError(msg)
 

@@ -42,9 +42,10 @@ class PerfectForesight:
         truth: NDArray[np.float64] = self._values[rows]
         return truth
 
-    def past(self, step: int, lead: int) -> Past:
+    def past(self, step: int, lead: int | NDArray[np.int64]) -> Past:
         """Return past forecasts that were all true, those of the last days at the same time."""
-        targets = step + lead - self._steps_per_day * np.arange(N_SAMPLES, 0, -1)
+        ahead = np.expand_dims(lead, -1)
+        targets = step + ahead - self._steps_per_day * np.arange(N_SAMPLES, 0, -1)
         forecasts = self._values[targets % len(self._values)]
         day = self._steps_per_day
         return Past(np.zeros_like(forecasts), forecasts, targets // day, (step - targets) / day)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
 from agents.strategies.registry import make_strategy
-from configs.schema import Name, NonNegative, Positive, Settings, StrategyParameters
+from configs.files import InputFileError, check_file
+from configs.limits import FIGURE, PARAMETERS, PEERS, TABLE_BYTES, WHOLE_NUMBER
+from configs.schema import BusNumber, Name, NonNegative, Positive, Settings, StrategyParameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +46,7 @@ def _value(text: str) -> bool | int | float | str:
     for kind in (int, float):
         try:
             return kind(text)
-        except ValueError:
+        except ValueError:  # also of too many digits
             pass
     return {"true": True, "false": False}.get(text.lower(), text)
 
@@ -53,11 +56,11 @@ class PeerSpec(Settings):
 
     peer_id: Name
     """Name, unique in the run."""
-    bus: int
+    bus: BusNumber
     """Bus number of the source data."""
     load_kw: NonNegative = 0.0
     """Peak of the must-serve load. [kW]"""
-    load_kvar: float = Field(default=0.0, allow_inf_nan=False)
+    load_kvar: float = Field(default=0.0, ge=-FIGURE, le=FIGURE, allow_inf_nan=False)
     """Reactive load at the peak of the reactive profile, flexible load included. [kvar]"""
     load_profile: str = "G0-A"
     """Profile of the must-serve and of the reactive load."""
@@ -86,10 +89,10 @@ class PeerSpec(Settings):
     strategy: str = "truthful"
     """Name of the strategy, or the path of a class, ``package.module:ClassName``."""
     strategy_parameters: Annotated[StrategyParameters, BeforeValidator(_parameters)] = Field(
-        default={}
+        default={}, max_length=PARAMETERS
     )
     """Its parameters; ``name=value; name=value`` in a table."""
-    strategy_from_day: int = Field(default=1, ge=1)
+    strategy_from_day: int = Field(default=1, ge=1, le=WHOLE_NUMBER)
     """Day of the run from which on it is used; the peer bids truthfully before. [d]"""
     coalition: Name | None = None
     """Coalition that shares the strategy; none: the peer has it alone."""
@@ -260,13 +263,24 @@ def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
         stands twice.
     """
     try:
+        check_file(path, TABLE_BYTES)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            table = [(reader.line_num, row) for row in reader]
+            columns = list(reader.fieldnames or ())
+            table = [(reader.line_num, row) for row in islice(reader, PEERS + 1)]
+    except InputFileError as error:
+        raise PopulationError(str(error)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read as a CSV file ({error})"
         raise PopulationError(msg) from error
-    peers: list[PeerSpec] = []
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        msg = f"{path}: column {twice[0]!r} stands twice"
+        raise PopulationError(msg)
+    if len(table) > PEERS:
+        msg = f"{path}: more than {PEERS:,} peers; allowed are at most {PEERS:,}"
+        raise PopulationError(msg)
+    buses = set(network.bus[1:].tolist())
+    peers: dict[str, PeerSpec] = {}
     for number, row in table:
         place = f"{path}, line {number}"
         if None in row or None in row.values():
@@ -277,30 +291,29 @@ def read_population(path: Path, network: RadialNetwork) -> list[PeerSpec]:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            msg = f"{place}, column {where}: {first['msg']} (got {first['input']!r})"
+            msg = f"{place}, column {where}: {first['msg']} (got {first['input']!r:.80})"
             raise PopulationError(msg) from error
-        _check(peer, network, {p.peer_id for p in peers}, place)
-        peers.append(peer)
+        if peer.peer_id in peers:
+            msg = f"{place}: peer {peer.peer_id} stands twice"
+            raise PopulationError(msg)
+        if peer.bus not in buses:
+            msg = f"{place}: bus {peer.bus} is not a load bus of network {network.name}"
+            raise PopulationError(msg)
+        _check(peer, place)
+        peers[peer.peer_id] = peer
     if not peers:
         msg = f"{path}: no peers"
         raise PopulationError(msg)
-    return peers
+    return list(peers.values())
 
 
-def _check(peer: PeerSpec, network: RadialNetwork, taken: set[str], place: str) -> None:
+def _check(peer: PeerSpec, place: str) -> None:
     """Refuse what no single field can tell."""
-    if peer.peer_id in taken:
-        fault = f"peer {peer.peer_id} stands twice"
-    elif peer.bus not in network.bus[1:].tolist():
-        fault = f"bus {peer.bus} is not a load bus of network {network.name}"
-    elif (peer.battery_kw > 0) != (peer.battery_kwh > 0):
-        fault = "battery_kw and battery_kwh must both be positive or both zero"
-    else:
-        columns = f"{place}, column strategy", f"{place}, column strategy_parameters"
-        check_strategy(peer.strategy, peer.strategy_parameters, *columns)
-        return
-    msg = f"{place}: {fault}"
-    raise PopulationError(msg)
+    if (peer.battery_kw > 0) != (peer.battery_kwh > 0):
+        msg = f"{place}: battery_kw and battery_kwh must both be positive or both zero"
+        raise PopulationError(msg)
+    columns = f"{place}, column strategy", f"{place}, column strategy_parameters"
+    check_strategy(peer.strategy, peer.strategy_parameters, *columns)
 
 
 def check_strategy(

@@ -161,6 +161,20 @@ class Prosumer(mesa.Agent):
             return None
         return float(chosen)
 
+    def state(self) -> dict[str, float | None]:
+        """Return what the devices hold; the strategy has a state of its own. [kWh]"""
+        return {
+            "stored_kwh": None if self.battery is None else self.battery.energy_kwh,
+            "backlog_kwh": None if self.flexible is None else self.flexible.backlog_kwh,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        if self.battery is not None:
+            self.battery.energy_kwh = state["stored_kwh"]
+        if self.flexible is not None:
+            self.flexible.backlog_kwh = state["backlog_kwh"]
+
     @contextmanager
     def _naming(self, step: int) -> Iterator[None]:
         """Name step, peer and strategy of whatever the strategy raises."""

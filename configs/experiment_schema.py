@@ -7,19 +7,21 @@ numbers: weather, peers and prices of a replicate follow from its seed and start
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.limits import RUNS
 from configs.schema import Name, Settings
 
-ConfigPath = Annotated[str, Field(pattern=r"^[^.=\s]+(\.[^.=\s]+)*$")]
+ConfigPath = Annotated[str, Field(pattern=r"^[^.=\s]+(\.[^.=\s]+)*$", max_length=200)]
 """Place of a setting in a scenario, such as ``market.risk_level`` or
 ``networks.case85.load_scale``; entries of lists are addressed by number, networks also by name."""
 Overrides = dict[ConfigPath, Any]
 """Values by place."""
-Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 """Becomes part of a column name."""
 FigureName = Literal[
     "cost",
@@ -81,6 +83,18 @@ class Experiment(Design):
     """Pictures to draw; see ``simulation/figures.py``."""
     quick: Quick = Quick()
     """A smaller version of the experiment."""
+
+    @model_validator(mode="after")
+    def _runs_are_not_too_many(self) -> Experiment:
+        combinations = sum(
+            math.prod(len(values) if isinstance(values, list) else 1 for values in block.values())
+            for block in self.factors
+        )
+        n = combinations * len(self.replicates)
+        if n > RUNS:
+            msg = f"factors and replicates stand for {n:,} runs; allowed are at most {RUNS:,}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _every_place_is_set_once(self) -> Experiment:

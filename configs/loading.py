@@ -12,7 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.experiment_schema import Experiment
+from configs.files import InputFileError, NoFileError, read_text
+from configs.limits import SETTINGS_BYTES
 from configs.schema import ScenarioConfig
+from configs.yaml_text import YamlError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,12 +135,12 @@ def parse_override(override: str) -> tuple[str, Any]:
     """Split ``key.path=value`` into the path and the value, which is read as YAML."""
     path, separator, text = override.partition("=")
     if not separator or not path:
-        msg = f"--set {override}: expected key.path=value"
+        msg = f"--set {override:.200}: expected key.path=value"
         raise ConfigError(msg)
     try:
-        return path, yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        msg = f"--set {override}: the value is not valid YAML"
+        return path, parse(text)
+    except YamlError as error:
+        msg = f"--set {override:.200}: the value is not valid YAML: {error}"
         raise ConfigError(msg) from error
 
 
@@ -154,10 +157,9 @@ def _read(name_or_path: str, kind: str = "") -> tuple[dict[str, Any], str]:
     """Return the content of a scenario or experiment, and where it comes from."""
     text, origin = _text(name_or_path, kind)
     try:
-        tree = yaml.safe_load(text)
-    # A date that no calendar has is a plain ValueError.
-    except (yaml.YAMLError, ValueError) as error:
-        msg = f"{origin}: not valid YAML: {' '.join(str(error).split())}"
+        tree = parse(text)
+    except YamlError as error:
+        msg = f"{origin}: not valid YAML: {error}"
         raise ConfigError(msg) from error
     if not isinstance(tree, dict):
         msg = f"{origin}: must be a mapping of settings, got {type(tree).__name__}"
@@ -172,16 +174,16 @@ def _text(name_or_path: str, kind: str) -> tuple[str, str]:
         return file.read_text(encoding="utf-8"), name_or_path
     path = Path(name_or_path)
     try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except OSError as error:
+        return read_text(path, SETTINGS_BYTES), str(path)
+    except NoFileError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         msg = (
-            f"{name_or_path}: neither a readable file ({error.strerror}) nor a shipped "
+            f"{name_or_path}: neither a readable file ({reason}) nor a shipped "
             f"{kind.removesuffix('s') or 'scenario'} ({', '.join(shipped(kind))})"
         )
         raise ConfigError(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"{path}: not a UTF-8 text file"
-        raise ConfigError(msg) from error
+    except InputFileError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _put(tree: dict[str, Any], path: str, value: Any, place: str) -> None:
@@ -221,7 +223,7 @@ def _entry(entries: list[Any], key: str, place: str) -> int:
 
 
 _FILES = (("prices", "file"), ("profiles", "file"), ("forecast", "file"))
-_NETWORK_FILES = {"pandapower_json", "matpower", "csv"}
+_NETWORK_FILES = ("pandapower_json", "matpower", "csv")
 
 
 def _relative_to(tree: dict[str, Any], origin: str) -> dict[str, Any]:

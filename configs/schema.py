@@ -16,13 +16,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from configs import limits
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, le=limits.FIGURE, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, le=limits.FIGURE, allow_inf_nan=False)]
+BusNumber = Annotated[int, Field(ge=-limits.WHOLE_NUMBER, le=limits.WHOLE_NUMBER)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 MINUTES_PER_DAY = 1440
@@ -32,6 +36,16 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false where they would count as 1 and 0."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and wanted is not bool:
+            msg = "should not be true or false"
+            raise ValueError(msg)
+        return value
 
 
 def _plain(value: object) -> object:
@@ -49,7 +63,7 @@ StrategyParameters = dict[str, Annotated[bool | int | float | str, BeforeValidat
 class Capacitor(Settings):
     """A fixed shunt capacitor."""
 
-    bus: int
+    bus: BusNumber
     """Bus number of the source data."""
     kvar: Positive
     """Reactive power injected at 1 p.u. [kvar]"""
@@ -70,7 +84,7 @@ class Population(Settings):
     """Battery power over the owner's renewable rating. [-]"""
     battery_hours: Positive = 2.5
     """Battery energy over battery power. [h]"""
-    n_dispatchable: int = Field(default=5, ge=0)
+    n_dispatchable: int = Field(default=5, ge=0, le=limits.PEERS)
     """Number of dispatchable units in the network."""
     dispatchable_to_peak: NonNegative = 0.25
     """Power of all dispatchable units together over the network's peak load. [-]"""
@@ -88,6 +102,9 @@ class Network(Settings):
 
     name: Name
     """Name in all tables; unique in a run."""
+    copies: int = Field(default=1, ge=1, le=1000)
+    """Networks of this description, called ``<name>-1``, ``<name>-2`` and so on, each with a draw
+    of peers of its own."""
     source: Literal["builtin", "pandapower", "pandapower_json", "matpower", "simbench", "csv"] = (
         "builtin"
     )
@@ -105,7 +122,7 @@ class Network(Settings):
     """Lower voltage limit of every bus. [p.u.]"""
     v_max_pu: Annotated[float, Field(gt=1.0, le=1.5)] = 1.05
     """Upper voltage limit of every bus. [p.u.]"""
-    capacitors: tuple[Capacitor, ...] = ()
+    capacitors: tuple[Capacitor, ...] = Field(default=(), max_length=limits.CAPACITORS)
     """Shunt capacitors in addition to those of the source data."""
     rating_margin: Positive = 1.5
     """Lines without a rating in the source data, and the substation, are rated at this multiple
@@ -118,6 +135,14 @@ class Network(Settings):
     """How peers are drawn."""
     peer_table: Path | None = None
     """CSV with one row a peer instead of a draw (columns: see the README)."""
+
+    @model_validator(mode="after")
+    def _copies_have_names(self) -> Network:
+        longest = 60
+        if self.copies > 1 and len(self.name) > longest:
+            msg = f"name: with copies, at most {longest} characters, got {self.name!r}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _lines_go_with_csv(self) -> Network:
@@ -202,7 +227,13 @@ class Market(Settings):
     impedances, with the AC power flow as its check."""
     horizon_hours: Positive = 24.0
     """Look-ahead window. [h]"""
-    cadence_steps: int = Field(default=1, ge=1)
+    look_ahead_blocks: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None, max_length=limits.WINDOW_STEPS
+    )
+    """Lengths of blocks of steps that decide as one and together span the window, such as
+    ``[1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]``: a clearing in a third of the time, at a cost in
+    optimality. Binding steps are blocks of their own. None: every step decides for itself."""
+    cadence_steps: int = Field(default=1, ge=1, le=limits.WINDOW_STEPS)
     """Steps that one clearing binds: 1 is rolling, 24 hourly steps a day-ahead market."""
     max_passes: int = Field(default=6, ge=1, le=50)
     """Largest number of solve-and-relinearise passes of one clearing."""
@@ -244,6 +275,35 @@ class Market(Settings):
     """Largest number of blocks of one offer, with ``bid_format: blocks``."""
     exchange_limit_kw: Positive | dict[Name, Positive] | None = None
     """Largest P2P export or import of every network, or of some by name; none: unlimited. [kW]"""
+    solver: Literal["central", "decomposed"] = "central"
+    """Whether all networks are one problem, or each solves its own and the DSO coordinates the
+    exchange by its price: see ``market/exchange.py``."""
+    solver_workers: int = Field(default=1, ge=1, le=limits.NETWORKS)
+    """Processes of this machine among which ``solver: decomposed`` shares out the networks."""
+    solver_scheduler: Annotated[str, Field(min_length=1)] | None = None
+    """Address of a Dask scheduler, such as ``tcp://127.0.0.1:8786``, whose workers
+    ``solver: decomposed`` takes instead of processes of this machine."""
+    exchange_tolerance: Annotated[float, Field(gt=0.0, le=0.1)] = 5e-4
+    """By how much a network's exchange may differ from what was agreed, over the largest exchange,
+    with ``solver: decomposed``. [-]"""
+    exchange_gap: Annotated[float, Field(gt=0.0, le=0.1)] = 1e-4
+    """By how much the cost may exceed the optimum, over the cost, with ``solver: decomposed``."""
+    max_exchange_iterations: int = Field(default=200, ge=1, le=10_000)
+    """After how many prices ``solver: decomposed`` stops and says how good the schedule is."""
+
+    @model_validator(mode="after")
+    def _networks_can_be_taken_apart(self) -> Market:
+        if self.solver == "decomposed":
+            if self.recourse_pool != "network":
+                msg = f"solver decomposed needs recourse_pool network, got {self.recourse_pool}"
+                raise ValueError(msg)
+            if self.grid_model == "socp":
+                msg = (
+                    "solver decomposed is not for grid_model socp; ac_sensitivity and "
+                    "lindistflow are allowed"
+                )
+                raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _floor_is_below_cap(self) -> Market:
@@ -274,7 +334,7 @@ class Prices(Settings):
     """Supplier's buying price for renewable and other injections. [EUR/kWh]"""
     loss_adder_eur_per_kwh: NonNegative = 0.01
     """Price of network losses above spot. [EUR/kWh]"""
-    imbalance_buy_factor: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 1.15
+    imbalance_buy_factor: Annotated[float, Field(ge=1.0, le=100.0, allow_inf_nan=False)] = 1.15
     """Imbalance price of a shortage over the supplier's selling price. [-]"""
     imbalance_sell_factor: Share = 0.5
     """Imbalance price of a surplus over the supplier's buying price. [-]"""
@@ -335,9 +395,9 @@ class StrategyUse(Settings):
     among: Literal["everyone", "consumers", "prosumers", "storage", "dispatchable"] = "everyone"
     """Whether all peers are allowed, those without generation and storage, those with either, or
     the owners of a battery or of a dispatchable unit."""
-    parameters: StrategyParameters = {}
+    parameters: StrategyParameters = Field(default={}, max_length=limits.PARAMETERS)
     """Parameters of the strategy, by name."""
-    from_day: int = Field(default=1, ge=1)
+    from_day: int = Field(default=1, ge=1, le=limits.WHOLE_NUMBER)
     """Day of the run from which on it is used; the peers bid truthfully before. [d]"""
     coalition: bool = False
     """Whether the peers share one strategy, which learns from the sum of what they get."""
@@ -346,7 +406,7 @@ class StrategyUse(Settings):
 class OutOfSample(Settings):
     """Monte Carlo check of cleared steps with errors that their clearing did not know."""
 
-    cadence_steps: int = Field(default=0, ge=0)
+    cadence_steps: int = Field(default=0, ge=0, le=limits.WHOLE_NUMBER)
     """Every how many steps a check is made; 0: never."""
     days: int = Field(default=30, ge=1, le=366)
     """Days whose errors are drawn on: the step's own day and those after it. [d]"""
@@ -372,9 +432,9 @@ class ScenarioConfig(Settings):
     """Length of the run. [d]"""
     step_minutes: int = Field(default=60, ge=5, le=240)
     """Time step; a divisor of a day. [min]"""
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, le=limits.SEED)
     """Seed of every random stream of the run."""
-    networks: tuple[Network, ...] = Field(min_length=1)
+    networks: tuple[Network, ...] = Field(min_length=1, max_length=limits.NETWORKS)
     """The distribution networks."""
     market: Market = Market()
     """The clearing."""
@@ -388,7 +448,10 @@ class ScenarioConfig(Settings):
     """Monte Carlo checks."""
     emissions: Emissions = Emissions()
     """Emission intensities."""
-    strategies: tuple[StrategyUse, ...] = ()
+    max_fallback_share: Share = 0.01
+    """Largest share of the steps in which a solver may fail, whatever stood in for it: above it,
+    the run ends with exit code 3."""
+    strategies: tuple[StrategyUse, ...] = Field(default=(), max_length=limits.STRATEGIES)
     """Who uses which strategy; the others bid truthfully."""
     strategy_state: Path | None = None
     """File ``strategies.json`` of another run, from which this one continues what was learnt."""
@@ -401,11 +464,54 @@ class ScenarioConfig(Settings):
             raise ValueError(msg)
         return minutes
 
+    @field_validator("networks")
+    @classmethod
+    def _written_out(cls, networks: tuple[Network, ...]) -> tuple[Network, ...]:
+        """Write every copy of a network out as one of its own."""
+        n = sum(network.copies for network in networks)
+        if n > limits.NETWORKS:
+            msg = f"{n:,} networks, copies counted; allowed are at most {limits.NETWORKS:,}"
+            raise ValueError(msg)
+        return tuple(
+            network
+            if network.copies == 1
+            else network.model_copy(update={"name": f"{network.name}-{k + 1}", "copies": 1})
+            for network in networks
+            for k in range(network.copies)
+        )
+
+    @model_validator(mode="after")
+    def _sizes_are_bearable(self) -> ScenarioConfig:
+        if self.n_window_steps > limits.WINDOW_STEPS:
+            msg = (
+                f"market.horizon_hours {self.market.horizon_hours:g} are {self.n_window_steps:,} "
+                f"steps of step_minutes {self.step_minutes}; allowed are at most "
+                f"{limits.WINDOW_STEPS:,}"
+            )
+            raise ValueError(msg)
+        forecast, checks = self.forecast, self.out_of_sample
+        for place, days in (
+            ("forecast.sample_days", forecast.sample_days),
+            ("out_of_sample.days", checks.days if checks.cadence_steps else 0),
+        ):
+            n = days * min(
+                2 * forecast.sample_hours * 60 // self.step_minutes + 1, self.steps_per_day
+            )
+            if n > limits.SAMPLES:
+                msg = (
+                    f"{place} {days}, forecast.sample_hours {forecast.sample_hours} and "
+                    f"step_minutes {self.step_minutes} give {n:,} error samples; allowed are at "
+                    f"most {limits.SAMPLES:,}"
+                )
+                raise ValueError(msg)
+        return self
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> ScenarioConfig:
         names = [network.name for network in self.networks]
         if len(set(names)) < len(names):
-            msg = f"network names must be unique, got {names}"
+            twice = next(name for name in names if names.count(name) > 1)
+            msg = f"networks: two are called {twice!r}; names must be unique"
             raise ValueError(msg)
         return self
 
@@ -435,6 +541,25 @@ class ScenarioConfig(Settings):
             msg = (
                 f"market.cadence_steps {self.market.cadence_steps} must not exceed the window of "
                 f"{self.n_window_steps} steps (market.horizon_hours)"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_span_the_window(self) -> ScenarioConfig:
+        blocks, binding = self.market.look_ahead_blocks, self.market.cadence_steps
+        if blocks is None:
+            return self
+        if sum(blocks) != self.n_window_steps:
+            msg = (
+                f"market.look_ahead_blocks have {sum(blocks)} steps; the window has "
+                f"{self.n_window_steps} (market.horizon_hours)"
+            )
+            raise ValueError(msg)
+        if max(blocks[:binding]) > 1:
+            msg = (
+                f"market.look_ahead_blocks {list(blocks)}: the first {binding} (as many as "
+                "market.cadence_steps) must be of one step"
             )
             raise ValueError(msg)
         return self

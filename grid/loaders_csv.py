@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configs.files import InputFileError, check_file
+from configs.limits import BUSES, TABLE_BYTES, WHOLE_NUMBER
 from grid.loaders_data import NetworkData
 from grid.network import NetworkError
 
@@ -103,10 +106,13 @@ def _read(
 ) -> dict[str, NDArray[np.float64]]:
     """Read the columns of a CSV file; nan stands for optional values that are not given."""
     try:
+        check_file(path, TABLE_BYTES)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             columns = tuple(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader]
+            rows = [(reader.line_num, row) for row in islice(reader, BUSES + 1)]
+    except InputFileError as error:
+        raise NetworkError(str(error)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read as a CSV file ({error})"
         raise NetworkError(msg) from error
@@ -115,6 +121,12 @@ def _read(
         raise NetworkError(msg)
     if unknown := [column for column in columns if column not in needed + optional]:
         msg = f"{path}: unknown column {', '.join(unknown)}; known: {', '.join(needed + optional)}"
+        raise NetworkError(msg)
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        msg = f"{path}: column {twice[0]} stands twice"
+        raise NetworkError(msg)
+    if len(rows) > BUSES:
+        msg = f"{path}: more than {BUSES:,} rows; allowed are at most {BUSES:,}"
         raise NetworkError(msg)
     if not rows:
         msg = f"{path}: no rows"
@@ -139,8 +151,11 @@ def _number(text: str, column: str, place: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or (column in _WHOLE and value != int(value)):
-        kind = "whole number" if column in _WHOLE else "finite number"
-        msg = f"{place}: {column} is {text!r}, not a {kind}"
+    whole = column in _WHOLE
+    if not math.isfinite(value) or (whole and value != int(value)):
+        msg = f"{place}: {column} is {text!r:.40}, not a {'whole' if whole else 'finite'} number"
+        raise NetworkError(msg)
+    if whole and abs(value) > WHOLE_NUMBER:
+        msg = f"{place}: {column} is {text!r:.40}; allowed are at most {WHOLE_NUMBER}"
         raise NetworkError(msg)
     return value

@@ -9,9 +9,9 @@ import random
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import pandapower as pp
 import pandapower.networks
 
+from grid.loaders_json import read_pandapower
 from grid.loaders_pandapower import from_pandapower
 from grid.network import NetworkError
 
@@ -79,18 +79,7 @@ def load_json(name: str, path: Path) -> NetworkData:
     NetworkError
         If the file is missing or is no pandapower network, or it cannot be used.
     """
-    if not path.is_file():
-        msg = f"{path}: no such file"
-        raise NetworkError(msg)
-    try:
-        net = _quietly(lambda: pp.from_json(str(path)))
-    except Exception as error:  # the library raises what its parts raise
-        msg = f"{path}: not a pandapower network in JSON ({type(error).__name__}: {error})"
-        raise NetworkError(msg) from error
-    if not isinstance(net, pp.pandapowerNet):
-        msg = f"{path}: not a pandapower network in JSON"
-        raise NetworkError(msg)
-    return from_pandapower(name, str(path), net)
+    return from_pandapower(name, str(path), read_pandapower(path))
 
 
 def load_simbench(name: str, code: str) -> NetworkData:

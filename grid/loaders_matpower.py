@@ -50,14 +50,14 @@ def load_matpower(name: str, path: Path) -> NetworkData:
     """
     case = MatpowerCase(path)
     kind = case.column("bus", "BUS_TYPE")
-    numbers = case.column("bus", "BUS_I").astype(np.int64)
+    numbers = case.numbers("bus", "BUS_I")
     source = _reference(path, numbers[kind == _REF])
     source_vm_pu = _source_voltage(case, numbers, source)
     _look_at_generators(name, case, numbers[kind == _PV], source)
 
     vn_kv = case.column("bus", "BASE_KV")
-    from_bus = case.column("branch", "F_BUS").astype(np.int64)
-    to_bus = case.column("branch", "T_BUS").astype(np.int64)
+    from_bus = case.numbers("branch", "F_BUS")
+    to_bus = case.numbers("branch", "T_BUS")
     isolated = numbers[kind == _ISOLATED]
     on = case.column("branch", "BR_STATUS") > 0
     on &= ~np.isin(from_bus, isolated) & ~np.isin(to_bus, isolated)
@@ -122,7 +122,7 @@ def _reference(path: Path, numbers: NDArray[np.int64]) -> int:
 
 def _source_voltage(case: MatpowerCase, numbers: NDArray[np.int64], source: int) -> float:
     """Return the set-point of the generator at the reference bus, or the bus's voltage."""
-    at_source = case.column("gen", "GEN_BUS") == source
+    at_source = case.numbers("gen", "GEN_BUS") == source
     at_source &= case.column("gen", "GEN_STATUS") > 0
     if at_source.any():
         return float(case.column("gen", "VG")[at_source][0])
@@ -131,8 +131,8 @@ def _source_voltage(case: MatpowerCase, numbers: NDArray[np.int64], source: int)
 
 def _look_at_generators(name: str, case: MatpowerCase, pv: NDArray[np.int64], source: int) -> None:
     """Refuse voltage control outside the source; note generation that is left out."""
-    running = case.column("gen", "GEN_BUS")[case.column("gen", "GEN_STATUS") > 0]
-    others = running[running != source].astype(np.int64)
+    running = case.numbers("gen", "GEN_BUS")[case.column("gen", "GEN_STATUS") > 0]
+    others = running[running != source]
     if holding := sorted({int(number) for number in others if number in pv}):
         listed = ", ".join(str(number) for number in holding[:5])
         more = f" and {len(holding) - 5} more" if len(holding) > 5 else ""

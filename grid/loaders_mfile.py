@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configs.files import InputFileError, check_file
+from configs.limits import BUSES, TABLE_BYTES, WHOLE_NUMBER
 from grid.network import NetworkError
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ _COLUMNS = {
         "branch": "F_BUS T_BUS BR_R BR_X BR_B RATE_A RATE_B RATE_C TAP SHIFT BR_STATUS",
     }.items()
 }
-_TABLE = re.compile(r"^\s*mpc\.(\w+)\s*=\s*\[(.*?)\]", re.DOTALL | re.MULTILINE)
-_CELL_TABLE = re.compile(r"^\s*mpc\.\w+\s*=\s*\{.*?\}", re.DOTALL | re.MULTILINE)
+_TABLE = re.compile(r"^\s*mpc\.(\w+)\s*=\s*\[([^\[\]]*)\]", re.DOTALL | re.MULTILINE)
+_CELL_TABLE = re.compile(r"^\s*mpc\.\w+\s*=\s*\{[^{}]*\}", re.DOTALL | re.MULTILINE)
 _BASE = re.compile(r"mpc\.baseMVA")
 _BUS_CELL = re.compile(r"mpc\.bus\(\s*(\d+)\s*,\s*(\w+)\s*\)")
 _ASSIGNMENT = re.compile(r"^([A-Za-z]\w*)\s*=\s*([^=].*)$")
@@ -36,6 +38,9 @@ _COLUMN_CHANGE = re.compile(
     r"^mpc\.(bus|branch|gen)\(:,(\[[^\]]*\]|\w+)\)=mpc\.\1\(:,(\[[^\]]*\]|\w+)\)([*/])(.+)$"
 )
 _HARMLESS = re.compile(r"^(function\b.*|mpc\.version\s*=.*|\[[^\]]*\]\s*=\s*(idx_\w+|deal\(.*))$")
+
+_LONGEST_EXPRESSION = 200
+"""Characters; the units of a case file need a few."""
 
 _OPERATORS: dict[type, Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -78,7 +83,10 @@ class MatpowerCase:
         self.tables: dict[str, NDArray[np.float64]] = {}
         self._variables = {"pi": math.pi}
         try:
+            check_file(path, TABLE_BYTES)
             text = path.read_text(encoding="utf-8", errors="replace")
+        except InputFileError as error:
+            raise NetworkError(str(error)) from error
         except OSError as error:
             msg = f"{path}: cannot be read ({error})"
             raise NetworkError(msg) from error
@@ -101,6 +109,15 @@ class MatpowerCase:
         """Return a column by MATPOWER's name."""
         return self.tables[table][:, _COLUMNS[table].index(name)]
 
+    def numbers(self, table: str, name: str) -> NDArray[np.int64]:
+        """Return a column of bus numbers."""
+        values = self.column(table, name)
+        faulty = (values != np.round(values)) | (np.abs(values) > WHOLE_NUMBER)
+        if faulty.any():
+            k = int(faulty.argmax())
+            raise self._error(f"row {k + 1} of mpc.{table}: {name} {values[k]:g} is no bus number")
+        return values.astype(np.int64)
+
     def _error(self, fault: str) -> NetworkError:
         return NetworkError(f"{self.path}: {fault}")
 
@@ -112,6 +129,8 @@ class MatpowerCase:
         for k, row in enumerate((row for row in rows if row), start=1):
             if len(row) < width:
                 raise self._error(f"row {k} of mpc.{name} has {len(row)} of {width} columns")
+            if k > 2 * BUSES:
+                raise self._error(f"mpc.{name} has more than {2 * BUSES:,} rows")
             values.append([self._cell(cell, f"row {k} of mpc.{name}") for cell in row[:width]])
         return np.array(values).reshape(-1, width)
 
@@ -186,6 +205,9 @@ class MatpowerCase:
         try:
             python = _BUS_CELL.sub(cell, expression)
             python = _BASE.sub(repr(self.base_mva), python).replace(".^", "^").replace("^", "**")
-            return value(ast.parse(python.strip(), mode="eval").body)
-        except (ArithmeticError, IndexError, KeyError, SyntaxError, ValueError) as error:
-            raise self._error(f"expression not understood: {expression}") from error
+            if len(python) > _LONGEST_EXPRESSION:
+                raise ValueError(f"{len(python)} characters")
+            return float(value(ast.parse(python.strip(), mode="eval").body))
+        # A root of a negative number is complex, and no float.
+        except (ArithmeticError, LookupError, SyntaxError, TypeError, ValueError) as error:
+            raise self._error(f"expression not understood: {expression:.80}") from error

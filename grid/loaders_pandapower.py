@@ -12,6 +12,7 @@ import pandas as pd
 from pandapower.converter.pypower.to_ppc import to_ppc
 from pandapower.pypower import idx_brch, idx_bus
 
+from configs.limits import BUSES
 from grid.loaders_branches import Branch, open_ends_as_shunts, parallel_as_one
 from grid.loaders_data import NetworkData
 from grid.network import NetworkError
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 _UNDERSTOOD = {"bus", "line", "trafo", "load", "asymmetric_load", "shunt", "ext_grid"}
 _LEFT_OUT = {"sgen", "asymmetric_sgen", "storage"}
 _IGNORED = {"controller", "group", "measurement"}
+_LARGEST_BUS_NUMBER = 10_000_000
+"""The library makes a list as long as the largest bus number."""
 
 
 def from_pandapower(name: str, origin: str, net: Any) -> NetworkData:
@@ -55,6 +58,21 @@ def from_pandapower(name: str, origin: str, net: Any) -> NetworkData:
     NetworkError
         If it holds elements that have no place in a radial network with one source.
     """
+    try:
+        return _converted(name, origin, net)
+    except NetworkError:
+        raise
+    except Exception as error:  # tables of a file may lack columns or hold anything
+        msg = (
+            f"network {name} ({origin}): its tables cannot be used "
+            f"({type(error).__name__}: {error})"
+        )
+        raise NetworkError(msg) from error
+
+
+def _converted(name: str, origin: str, net: Any) -> NetworkData:
+    """Convert a network whose tables may be faulty."""
+    _check_size(name, origin, net)
     source, source_vm_pu = _check(name, origin, net)
     try:
         with warnings.catch_warnings():
@@ -111,6 +129,20 @@ def from_pandapower(name: str, origin: str, net: Any) -> NetworkData:
         max_i_ka=np.array([branch.max_i_ka for branch in branches]),
         joined=joined,
     )
+
+
+def _check_size(name: str, origin: str, net: Any) -> None:
+    """Refuse more buses than allowed, and bus numbers that the library could not list."""
+    n, largest = len(net.bus), int(net.bus.index.max()) if len(net.bus) else 0
+    if n > BUSES:
+        msg = f"network {name} ({origin}): {n:,} buses; allowed are at most {BUSES:,}"
+        raise NetworkError(msg)
+    if largest > _LARGEST_BUS_NUMBER or (n and int(net.bus.index.min()) < 0):
+        msg = (
+            f"network {name} ({origin}): bus numbers up to {largest}; allowed are 0 to "
+            f"{_LARGEST_BUS_NUMBER:,}"
+        )
+        raise NetworkError(msg)
 
 
 def _check(name: str, origin: str, net: Any) -> tuple[int, float]:

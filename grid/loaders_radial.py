@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configs.limits import BUSES, FIGURE
 from grid.network import NetworkError, RadialNetwork
 from grid.units import impedance_base_ohm
 
@@ -23,6 +24,10 @@ _N_NAMED = 5
 
 _Z_MIN_PU = 1e-7
 """Series impedances below this drown in the rounding errors of a power flow. [p.u.]"""
+
+
+_LEAST_SOURCE_PU, _LARGEST_SOURCE_PU = 0.5, 1.5
+"""Voltages that a source may hold: the widest limits that settings allow. [p.u.]"""
 
 
 def order(data: NetworkData, v_min_pu: float, v_max_pu: float) -> RadialNetwork:
@@ -50,6 +55,7 @@ def order(data: NetworkData, v_min_pu: float, v_max_pu: float) -> RadialNetwork:
     NetworkError
         If values are faulty or the network is not radial and connected.
     """
+    _refuse(data, _size_faults(data))
     _refuse(data, [*_bus_faults(data), *_line_faults(data)])
     _refuse(data, _topology_faults(data))
 
@@ -130,6 +136,12 @@ def _walk(
     )
 
 
+def _size_faults(data: NetworkData) -> Iterator[str]:
+    """Say if there are more buses than allowed."""
+    if len(data.bus) > BUSES:
+        yield f"{len(data.bus):,} buses; allowed are at most {BUSES:,}"
+
+
 def _bus_faults(data: NetworkData) -> Iterator[str]:
     """Name every faulty number of the buses."""
     count = Counter(int(number) for number in data.bus)
@@ -137,8 +149,11 @@ def _bus_faults(data: NetworkData) -> Iterator[str]:
         yield f"duplicate bus {_named(twice)}"
     if data.source not in count:
         yield f"source bus {data.source} is not among the buses"
-    if not (np.isfinite(data.source_vm_pu) and data.source_vm_pu > 0):
-        yield f"the source is held at {data.source_vm_pu:g} p.u.: it must be positive"
+    if not _LEAST_SOURCE_PU <= data.source_vm_pu <= _LARGEST_SOURCE_PU:
+        yield (
+            f"the source is held at {data.source_vm_pu:g} p.u.: it must be held at "
+            f"{_LEAST_SOURCE_PU:g} to {_LARGEST_SOURCE_PU:g}"
+        )
     for k, number in enumerate(data.bus):
         if not (np.isfinite(data.vn_kv[k]) and data.vn_kv[k] > 0):
             yield f"bus {number} has rated voltage {data.vn_kv[k]:g} kV: it must be positive"
@@ -147,9 +162,12 @@ def _bus_faults(data: NetworkData) -> Iterator[str]:
                 f"bus {number} has load {data.load_kw[k]:g} kW: it must be at least 0, since "
                 "generation is set up by the peers"
             )
-        others = (data.load_kvar[k], data.shunt_kw[k], data.shunt_kvar[k])
+        others = np.array([data.load_kvar[k], data.shunt_kw[k], data.shunt_kvar[k]])
         if not np.isfinite(others).all():
             yield f"bus {number} has a reactive load or shunt that is not a finite number"
+        largest = max(data.load_kw[k], data.vn_kv[k], np.abs(others).max())
+        if np.isfinite(largest) and largest > FIGURE:
+            yield f"bus {number} has a load, shunt or voltage of {largest:g}: at most {FIGURE:g}"
 
 
 def _line_faults(data: NetworkData) -> Iterator[str]:
@@ -168,6 +186,8 @@ def _line_faults(data: NetworkData) -> Iterator[str]:
                 f"{label} ({a}-{b}) has impedance r {r:g}, x {x:g} ohm: both must be at least 0 "
                 "and one positive"
             )
+        elif max(r, x) > FIGURE:
+            yield f"{label} ({a}-{b}) has impedance r {r:g}, x {x:g} ohm: at most {FIGURE:g}"
         elif max(r, x) < _Z_MIN_PU * impedance_base_ohm(vn_kv[b]):
             yield (
                 f"{label} ({a}-{b}) has impedance r {r:g}, x {x:g} ohm, too small for a power "

@@ -59,13 +59,16 @@ class Acceptance:
         return True
 
     def excess(self, audits: Audits) -> float:
-        """How far a pass falls short of its promise; zero if it keeps it."""
+        """How far a pass falls short of its promises, all together; zero if it keeps them.
+
+        A sum, so that a network without any hope does not hide what becomes of the others.
+        """
         everything = [audit for of_network in audits for audit in of_network]
         if self.factor.exact_joint:
-            excess = max(audit.certificate for audit in everything) - self.allowed
+            excesses = [audit.certificate - self.allowed for audit in everything]
         else:
-            excess = -SHORT - min(float(audit.gap.min()) for audit in everything)
-        return max(excess, 0.0)
+            excesses = [-SHORT - float(audit.gap.min()) for audit in everything]
+        return sum(max(excess, 0.0) for excess in excesses)
 
     def _well_used(self, audit: Audit) -> bool:
         """Whether the certificate is kept and, where it costs something, used up.

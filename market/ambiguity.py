@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.bool_]
 
 # Sums of weights carry rounding errors: 9 of 180 equal samples must count as 5 %, not as more.
 _MASS_TOLERANCE = 1e-12
@@ -271,18 +272,23 @@ def common_safety_factor(
     _check(z, weights, radius, risk_level)
     if np.isnan(slack_ratio).any():
         raise ValueError("slack_ratio must not contain NaN")
+    if not slack_ratio.size:
+        return 0.0
+    # If every row followed kappa, M would be the plain maximum: an upper bound of the factor.
+    upper = max(worst_case_quantile(z.max(axis=1), weights, risk_level, radius), 0.0)
+    largest = z.max(axis=0)
+    rows = _may_be_nearest(z, largest, slack_ratio, upper)
+    z, largest, slack_ratio = z[:, rows], largest[rows], slack_ratio[rows]
     margin = joint_margin(z, np.maximum(slack_ratio, 0.0))
     if worst_case_probability(margin, weights, radius) <= risk_level + _MASS_TOLERANCE:
         return 0.0
     if radius == 0.0:
         return _common_sample_quantile(z, weights, risk_level, slack_ratio)
 
-    # If every row followed kappa, M would be the plain maximum: an upper bound of the factor.
-    upper = max(worst_case_quantile(z.max(axis=1), weights, risk_level, radius), 0.0)
     reach = _reach(joint_margin(z, np.maximum(slack_ratio, upper)), weights, risk_level)
     # Margins grow with kappa: whatever is out of reach of the nearest mass at `upper` is so at
     # every smaller kappa too. Typically a few rows and samples remain.
-    rows = slack_ratio - z.max(axis=0) <= reach
+    rows = slack_ratio - largest <= reach
     z, slack_ratio = z[:, rows], slack_ratio[rows]
     lower = _common_sample_quantile(z, weights, risk_level, slack_ratio)
     near = joint_margin(z, np.maximum(slack_ratio, lower)) <= reach
@@ -327,6 +333,17 @@ def _common_sample_quantile(
     return max(worst_case_quantile(exceeding, weights, risk_level, 0.0), 0.0)
 
 
+def _may_be_nearest(z: Floats, largest: Floats, slack_ratio: Floats, upper: float) -> Rows:
+    """Find the rows that can be the nearest of some sample, for any kappa up to `upper`.
+
+    No margin exceeds the largest one of any single row. A row whose own margins, with `largest`
+    the largest z of each row, all exceed that is never the nearest; most are so.
+    """
+    tight = int((slack_ratio - largest).argmin())
+    bound = max(slack_ratio[tight], upper) - z[:, tight].min()
+    return np.maximum(slack_ratio, 0.0) - largest <= bound
+
+
 def _reach(margin: Floats, weights: Floats, risk_level: float) -> float:
     """Return the distance within which the nearest mass risk_level lies."""
     order = np.argsort(margin)
@@ -359,7 +376,7 @@ class _MassMover:
         """Return the cost of the movement and its left derivative with respect to kappa."""
         gap = np.maximum(self.slack_ratio, kappa) - self.z
         row = gap.argmin(axis=1)
-        margin = np.take_along_axis(gap, row[:, np.newaxis], axis=1)[:, 0]
+        margin = gap[np.arange(len(row)), row]
         order = np.argsort(margin)
         margin, row = margin[order], row[order]
         moved = _first_mass(self.weights[order], self.risk_level)
@@ -400,7 +417,8 @@ def _sort_descending(z: Floats, weights: Floats) -> tuple[Floats, Floats]:
 def _first_mass(mass: Floats, total: float) -> Floats:
     """Take mass from the first entries along axis 0 until `total`, the last one fractionally."""
     before = np.cumsum(mass, axis=0) - mass
-    return np.clip(total - before, 0.0, mass)
+    taken: Floats = np.minimum(np.maximum(total - before, 0.0), mass)
+    return taken
 
 
 def _check(samples: Floats, weights: Floats, radius: float, risk_level: float = 0.5) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from market.bids import (
+    Bid,
     DispatchableOffer,
     FlexibleOffer,
     RecourseOffer,
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from market.bids import Bid, Rating
+    from market.bids import Rating
 
     Series = NDArray[np.float64]
 
 TOLERANCE = 1e-6
 """Rounding allowed in a bid. [kW, kWh]"""
+LARGEST_PRICE = 1_000.0
+"""Highest price in a bid, far above what any served kWh is worth, so that one bid cannot drown the
+others in the rounding errors of the solver. [EUR/kWh, EUR/(kW h), EUR/(kW2 h), EUR/(kWh h)]"""
+LONGEST_BACKLOG_H = 8_760.0
+"""Largest energy owed by a flexible load, in hours of its registered power. [h]"""
 
 
 def faults(
@@ -53,11 +59,14 @@ def faults(
         Every fault found, each naming the field, the value and what is allowed; empty for a
         valid bid.
     """
+    # A subclass could tell something else the next time it is asked.
+    if type(bid) is not Bid:
+        return [f"not a Bid: {shown(bid)}"]
     found = []
-    if not isinstance(bid.step, int | np.integer) or bid.step != step:
-        found.append(f"step {bid.step!r:.40} is not the current step {step}")
+    if type(bid.step) not in _WHOLE or bid.step != step:
+        found.append(f"step {shown(bid.step)} is not the current step {step}")
     if not isinstance(bid.network, str) or bid.network != network:
-        found.append(f"network {bid.network!r:.40} is not the peer's network {network!r}")
+        found.append(f"network {shown(bid.network)} is not the peer's network {network!r}")
     shaped = [*_shape_faults(bid, n_steps), *_format_faults(bid.dispatchable, n_blocks)]
     if shaped:
         return found + shaped
@@ -75,34 +84,61 @@ _KINDS = {
 
 def _numbers(bid: Bid) -> Iterator[tuple[str, object]]:
     """Every numeric field of a bid and of its offers, by dotted name."""
-    offers = [(o, f"{name}.") for name, o in bid.offers if isinstance(o, _KINDS[name])]
+    offers = [(o, f"{name}.") for name, o in bid.offers if type(o) is _KINDS[name]]
     for holder, prefix in [(bid, ""), *offers]:
-        for field in fields(holder):  # type: ignore[arg-type]
-            if field.name.endswith(_NUMERIC):
-                yield prefix + field.name, getattr(holder, field.name)
+        for name in _FIELDS[type(holder)]:
+            yield prefix + name, getattr(holder, name)
 
 
 _NUMERIC = ("_kw", "_kvar", "_kwh", "_h", "_kw2h", "_share", "_efficiency")
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind) if field.name.endswith(_NUMERIC))
+    for kind in (Bid, *_KINDS.values())
+}
 _SIGNED = ("recourse.up_eur_per_kwh", "recourse.down_eur_per_kwh", "load_kvar")
 
 
 def _shape_faults(bid: Bid, n_steps: int) -> Iterator[str]:
     """Offers of another kind, and fields that are not finite numbers of the right shape."""
     for name, offer in bid.offers:
-        if not isinstance(offer, _KINDS[name]):
-            yield f"{name} is not a {_KINDS[name].__name__}: {offer!r:.40}"
+        if type(offer) is not _KINDS[name]:
+            yield f"{name} is not a {_KINDS[name].__name__}: {shown(offer)}"
     for name, value in _numbers(bid):
         expected = (n_steps,) if name in _SERIES else ()
-        yield from _number_faults(name, value, [expected])
+        if not _is_usual(value, expected):
+            yield from _number_faults(name, value, [expected])
+
+
+def _is_usual(value: object, shape: tuple[int, ...]) -> bool:
+    """Whether a value has numbers that are right whatever they stand for; nearly all are such."""
+    if not shape:
+        return type(value) is float and 0.0 <= value <= LARGEST_PRICE
+    return (
+        type(value) is np.ndarray
+        and value.dtype == np.float64
+        and value.shape == shape
+        and bool(value.min() >= 0.0)
+        and bool(value.max() <= LARGEST_PRICE)
+    )
 
 
 def _number_faults(name: str, value: object, shapes: Sequence[tuple[int, ...]]) -> Iterator[str]:
     """Why a value is no array of finite numbers, or of one of the shapes; at most one reason."""
-    array = _as_numbers(value)
-    if array is None:
-        yield f"{name} is not a number: {value!r:.40}"
-    elif shapes[0] and not isinstance(value, np.ndarray):
-        yield f"{name} is not an array: {value!r:.40}"
+    is_series = shapes[0] != ()
+    if is_series and type(value) is not np.ndarray:
+        yield f"{name} is not an array: {shown(value)}"
+        return
+    if not is_series and not _is_number(value):
+        if isinstance(value, np.ndarray) and value.shape:
+            yield f"{name} has shape {value.shape}, expected ()"
+        else:
+            yield f"{name} is not a number: {shown(value)}"
+        return
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        yield f"{name} is not a number: {shown(value)}"
+    elif array.dtype.itemsize > _LARGEST_ITEM:
+        yield f"{name} is wider than 64 bits: {shown(value)}"
     elif array.shape not in shapes:
         expected = " to ".join(map(str, dict.fromkeys((shapes[0], shapes[-1]))))
         yield f"{name} has shape {array.shape}, expected {expected}"
@@ -110,23 +146,26 @@ def _number_faults(name: str, value: object, shapes: Sequence[tuple[int, ...]]) 
         yield f"{name} is not finite"
     elif name not in _SIGNED and (array < 0).any():
         yield f"{name} is negative: {array.min():g}"
+    elif "_eur_per_" in name and np.abs(array.astype(float)).max() > LARGEST_PRICE:
+        yield f"{name} {np.abs(array.astype(float)).max():g} exceeds the allowed {LARGEST_PRICE:g}"
 
 
 def _format_faults(unit: object, n_blocks: int) -> Iterator[str]:
     """A cost curve where blocks are asked for, the other way round, and malformed blocks."""
-    if not isinstance(unit, DispatchableOffer):
+    if type(unit) is not DispatchableOffer:
         return
     blocks = unit.blocks
     if not n_blocks:
         if blocks is not None:
-            yield f"dispatchable.blocks is {blocks!r:.40}, expected None: cost curves are bid"
+            yield f"dispatchable.blocks is {shown(blocks)}, expected None: cost curves are bid"
         return
-    if not isinstance(blocks, PriceBlocks):
-        yield f"dispatchable.blocks is {blocks!r:.40}, expected 1 to {n_blocks} PriceBlocks"
+    if type(blocks) is not PriceBlocks:
+        yield f"dispatchable.blocks is {shown(blocks)}, expected 1 to {n_blocks} PriceBlocks"
         return
     for name in ("cost_eur_per_kwh", "cost_eur_per_kw2h"):
-        if np.any(_as_numbers(getattr(unit, name))):
-            yield f"dispatchable.{name} is {getattr(unit, name)!r:.40} beside blocks, expected 0"
+        cost = getattr(unit, name)
+        if _is_number(cost) and cost:
+            yield f"dispatchable.{name} is {shown(cost)} beside blocks, expected 0"
     shapes = [(n,) for n in range(1, n_blocks + 1)]
     for field in fields(blocks):
         value = getattr(blocks, field.name)
@@ -137,13 +176,23 @@ def _format_faults(unit: object, n_blocks: int) -> Iterator[str]:
         shapes = [value.shape]  # as many prices as quantities
 
 
-def _as_numbers(value: object) -> Series | None:
-    """Return real numbers as an array, and None for anything else."""
+def _is_number(value: object) -> bool:
+    """Whether a value is a plain or numpy number, no truth value, array or look-alike."""
+    return type(value) in _PLAIN
+
+
+_WHOLE = {int, *(np.dtype(code).type for code in "bhilqBHILQ")}
+_PLAIN = {float, *_WHOLE, *(np.dtype(code).type for code in "efd")}
+_LARGEST_ITEM = 8
+"""Wider numbers may be finite and yet become infinite on the way. [B]"""
+
+
+def shown(value: object) -> str:
+    """Show the beginning of whatever stands in a bid; not everything can be shown."""
     try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        return None
-    return array if array.dtype.kind in "iuf" else None
+        return f"{value!r:.40}"
+    except Exception:  # an object may raise anything, a number have too many digits
+        return f"something of type {type(value).__name__:.40}"
 
 
 _SERIES = (
@@ -159,7 +208,8 @@ _SERIES = (
 def _value_faults(bid: Bid, rating: Rating) -> Iterator[str]:
     """Values beyond what the peer registered, or that contradict each other."""
     limited = [("q_max_kvar", bid.q_max_kvar, rating.reactive_kvar)]
-    total = bid.load_kw
+    # Small integers would run over in a sum.
+    total = bid.load_kw.astype(float)
     if bid.renewable is not None:
         limited.append(
             ("renewable.available_kw", bid.renewable.available_kw.max(), rating.renewable_kw)
@@ -193,8 +243,16 @@ def _value_faults(bid: Bid, rating: Rating) -> Iterator[str]:
             ("flexible.baseline_kw", flexible.baseline_kw.max(), flexible.served_max_kw),
             ("flexible.curtailable_share", flexible.curtailable_share, 1.0),
             ("flexible.backlog_kwh", flexible.backlog_kwh, flexible.backlog_max_kwh),
+            (
+                "flexible.backlog_max_kwh",
+                flexible.backlog_max_kwh,
+                LONGEST_BACKLOG_H * rating.flexible_kw,
+            ),
         ]
-    limited.append(("load_kw", total.max(), rating.connection_kw))
+    limited += [
+        ("load_kw", total.max(), rating.connection_kw),
+        ("load_kvar", np.abs(bid.load_kvar.astype(float)).max(), rating.connection_kw),
+    ]
     for name, value, allowed in limited:
         if value > allowed + TOLERANCE:
             yield f"{name} {value:g} exceeds the allowed {allowed:g}"
@@ -211,6 +269,6 @@ def _block_faults(blocks: PriceBlocks, p_max_kw: float) -> Iterator[str]:
             "expected prices that do not fall"
         )
     with np.errstate(over="ignore"):
-        total = float(blocks.quantity_kw.sum())
+        total = float(blocks.quantity_kw.astype(float).sum())
     if not abs(total - p_max_kw) <= TOLERANCE:
         yield f"dispatchable.blocks.quantity_kw sums to {total:g}, expected p_max_kw {p_max_kw:g}"

@@ -128,7 +128,9 @@ def stack(
 
     def column(owners: NDArray[np.intp], offer: str, attribute: str, default: float) -> Array:
         found = (getattr(everyone[k], offer) for k in owners)
-        return np.array([default if o is None else getattr(o, attribute) for o in found])
+        return np.array(
+            [default if o is None else getattr(o, attribute) for o in found], dtype=float
+        )
 
     def series(owners: NDArray[np.intp], offer: str, attribute: str) -> Array:
         out = np.zeros((n_steps, len(owners)))
@@ -145,7 +147,7 @@ def stack(
             offer = everyone[k].dispatchable
             if offer is not None and offer.blocks is not None:
                 given = getattr(offer.blocks, attribute)
-                row[:] = np.pad(given, (0, n_blocks - len(given)), mode=beyond)
+                row[:] = np.pad(given.astype(float), (0, n_blocks - len(given)), mode=beyond)
         return out
 
     ren, dg, sto, flex = roster.renewable, roster.dispatchable, roster.storage, roster.flexible
@@ -157,11 +159,11 @@ def stack(
     recourse_range = np.concatenate([charge_max + discharge_max, dg_max])
     return BidBook(
         participates=participates,
-        load_kw=np.array([bid.load_kw for bid in everyone]).T,
-        load_kvar=np.array([bid.load_kvar for bid in everyone]).T,
-        buy_limit=np.array([bid.buy_limit_eur_per_kwh for bid in everyone]).T,
-        sell_limit=np.array([bid.sell_limit_eur_per_kwh for bid in everyone]).T,
-        q_max_kvar=np.array([everyone[k].q_max_kvar for k in roster.reactive]),
+        load_kw=np.array([bid.load_kw for bid in everyone], dtype=float).T,
+        load_kvar=np.array([bid.load_kvar for bid in everyone], dtype=float).T,
+        buy_limit=np.array([bid.buy_limit_eur_per_kwh for bid in everyone], dtype=float).T,
+        sell_limit=np.array([bid.sell_limit_eur_per_kwh for bid in everyone], dtype=float).T,
+        q_max_kvar=np.array([everyone[k].q_max_kvar for k in roster.reactive], dtype=float),
         renewable_min_kw=np.where(participates[ren], 0.0, renewable_max),
         renewable_max_kw=renewable_max,
         renewable_price=column(ren, "renewable", "price_eur_per_kwh", 0.0),

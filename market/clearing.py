@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from market.acceptance import Acceptance
 from market.calibration import pose_rows, second_stage
+from market.decomposed import DecomposedStage
 from market.errors import SolverFailedError
+from market.exchange import TOGETHER
+from market.fallbacks import DEGRADED, worst
 from market.first_stage import FirstStage
 from market.margins import BINDING_DUAL, Margins
 from market.parameters import LossModel
@@ -19,13 +22,14 @@ from market.recourse import RecoursePolicy
 from market.relaxation import Exactness, RelaxedGrid
 from market.risk import risk_shares
 from market.schedule import fixed_injection, from_decisions, supplier_only
+from market.solve import SOFTENED
 from market.uncertainty import SetPoints, Uncertainty
 from market.warm_start import LastClearing, warm_start
 from market.window import Window
 from market.worthwhile import keep_worthwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from market.book import BidBook, TariffWindow
     from market.calibration import Audit
     from market.chance import ChanceRow
+    from market.exchange import Coordination, ExchangeState
     from market.first_stage import Decisions
     from market.nodal_prices import NodalPrices
     from market.offers import GridOperator, NetworkOffer
@@ -65,17 +70,20 @@ class ClearingResult:
     duals : dict of str to ndarray
         Duals of the first stage by constraint label.
     fallback : str
-        Empty, or the name of the degraded step that was taken.
+        Empty, or the worst of what was fallen back on: see :mod:`market.fallbacks`.
     n_passes : int
         Number of solves.
-    solver_s, wall_s : float
-        Seconds inside the solver, and altogether.
+    solver_s, wall_s, problem_s : float
+        Seconds inside the solver, altogether, and on putting the solver's problems together.
+    coordination : Coordination
+        How well networks agree that solve their own problems, and how often they were asked in
+        all passes.
     exactness : Exactness, optional
         How exact the branch-flow relaxation is, where it is the grid model.
     prices : NodalPrices, optional
-        Prices of the binding steps; none after a fallback.
+        Prices of the binding steps; none where there are no trades because of a fallback.
     risk : tuple of RiskShares
-        Who causes the cost of risk, by binding step; empty after a fallback.
+        Who causes the cost of risk, by binding step; empty where there are no prices.
     """
 
     schedule: Schedule
@@ -88,9 +96,16 @@ class ClearingResult:
     n_passes: int
     solver_s: float
     wall_s: float
+    problem_s: float = 0.0
+    coordination: Coordination = TOGETHER
     exactness: Exactness | None = None
     prices: NodalPrices | None = None
     risk: tuple[RiskShares, ...] = ()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the schedule is another one than the clearing would have found."""
+        return self.fallback in DEGRADED
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +117,11 @@ class _Iterate:
     schedule: Schedule
     offers: tuple[NetworkOffer, ...]
     audits: tuple[tuple[Audit, ...], ...]
+
+    @property
+    def softened(self) -> bool:
+        """Whether constraints had to be softened."""
+        return self.decisions.fallback == SOFTENED
 
 
 class MarketClearing:
@@ -136,7 +156,7 @@ class MarketClearing:
         self._groups = np.array(roster.network_of)
         if own_groups is not None:
             self._groups[own_groups] = roster.n_networks + np.arange(own_groups.sum())
-        self._first_stage: FirstStage | None = None
+        self._first_stage: FirstStage | DecomposedStage | None = None
         self._last: LastClearing | None = None
 
     def clear(self, step: int, book: BidBook, tariff: TariffWindow) -> ClearingResult:
@@ -154,8 +174,13 @@ class MarketClearing:
         Returns
         -------
         ClearingResult
-            The schedule with its certificates; on a solver failure the supplier-only schedule,
-            flagged as fallback.
+            The schedule with its certificates; ``fallback`` says what a failing solver has made
+            of it.
+
+        Raises
+        ------
+        NotFiniteError
+            If the problem is not made of finite numbers.
         """
         start = time.perf_counter()
         n_steps = self.roster.n_steps
@@ -181,13 +206,10 @@ class MarketClearing:
             return self._fall_back(window)
         best = min(iterates, key=self._preference)
         self._remember(step, book, best.schedule)
-        prices = window.nodal_prices(
-            best.decisions,
-            best.rows,
-            best.offers,
-            len(self.margins.binding_steps),
-            tell_risk=self.settings.risk_prices,
-        )
+        prices = None if best.softened else self._prices(window, best)
+        fallback = worst(window.fallbacks)
+        if fallback:
+            log.warning("step %d: cleared by fallback %s", step, fallback)
         return ClearingResult(
             schedule=best.schedule,
             offers=best.offers,
@@ -195,13 +217,25 @@ class MarketClearing:
             second=window.second,
             objective=best.decisions.objective,
             duals=best.decisions.duals,
-            fallback="",
+            fallback=fallback,
             n_passes=len(iterates),
             solver_s=window.solver_s,
             wall_s=window.wall_s,
+            problem_s=window.problem_s,
+            coordination=window.coordinated(best.decisions),
             exactness=_exactness(iterates[0].decisions, best.decisions),
             prices=prices,
-            risk=self._risk(best, uncertainty),
+            risk=() if best.softened else self._risk(best, uncertainty),
+        )
+
+    def _prices(self, window: Window, best: _Iterate) -> NodalPrices:
+        """Price the binding steps."""
+        return window.nodal_prices(
+            best.decisions,
+            best.rows,
+            best.offers,
+            len(self.margins.binding_steps),
+            tell_risk=self.settings.risk_prices,
         )
 
     # The loop ---------------------------------------------------------------------------------
@@ -214,13 +248,12 @@ class MarketClearing:
         for _ in range(self.settings.max_passes):
             rows = self._rows(window, offers)
             try:
-                decisions = window.solve(rows)
-            except SolverFailedError:
+                decisions = window.solve(rows, may_soften=not iterates)
+            except SolverFailedError as error:
                 if not iterates:
                     raise
-                log.warning(
-                    "solver failed after %d passes; the best of them is kept", len(iterates)
-                )
+                log.warning("%s; the best pass of %d is kept", error, len(iterates))
+                window.note("cut_short")
                 break
             schedule = from_decisions(
                 decisions.values,
@@ -230,6 +263,8 @@ class MarketClearing:
                 coordination=self.settings.coordination,
                 n_signals=self.policy.n_signals,
             )
+            if decisions.fallback == SOFTENED:  # whose duals are no prices to trade at
+                schedule = schedule.without_trades()
             schedule = keep_worthwhile(schedule, window.book, self.settings, self.roster)
             uncertainty.follow(schedule, self.margins.binding_steps)
             schedule = uncertainty.capped(schedule)
@@ -237,6 +272,8 @@ class MarketClearing:
             steepest = _steepest(rows, decisions.mu)
             audits = self.margins.audit(schedule, exact, uncertainty, steepest)
             iterates.append(_Iterate(rows, decisions, schedule, exact, audits))
+            if iterates[-1].softened:
+                break
             relaxed, relaxation = window.relaxed, decisions.relaxation
             restated = relaxed and relaxation and relaxed.note(relaxation)
             if not restated and self._acceptance.settled(audits, schedule):
@@ -321,7 +358,7 @@ class MarketClearing:
             constant[:, d] = offer.loss_kw - linear.sum(axis=1)
         return LossModel(constant, d_p, d_q, centre)
 
-    def _compiled(self, book: BidBook, tariff: TariffWindow) -> FirstStage:
+    def _compiled(self, book: BidBook, tariff: TariffWindow) -> FirstStage | DecomposedStage:
         """Return the first-stage problem, compiled anew only when price groups must be split."""
         groups = refine_groups(self._groups, book)
         if self._first_stage is None or (groups != self._groups).any():
@@ -331,8 +368,16 @@ class MarketClearing:
                     curvature[self.roster.members(d)] = operator.reactive_curvature
             damping = float(tariff.loss.mean()) * curvature[self.roster.reactive]
             self._groups = groups
-            self._first_stage = FirstStage(self.roster, groups, self.settings, damping)
+            self._first_stage = self._compile(damping, _exchange(self._first_stage))
         return self._first_stage
+
+    def _compile(
+        self, damping: Array, exchange: ExchangeState | None
+    ) -> FirstStage | DecomposedStage:
+        """State the first stage for all networks at once, or for each by itself."""
+        if self.settings.solver == "central":
+            return FirstStage(self.roster, self._groups, self.settings, damping)
+        return DecomposedStage(self.roster, self._groups, self.settings, damping, exchange)
 
     # From clearing to clearing ------------------------------------------------------------------
 
@@ -342,6 +387,24 @@ class MarketClearing:
         curtailed = schedule.renewable < book.renewable_max_kw
         self._last = LastClearing(step, schedule, idle.p_kw, curtailed)
         self.margins.remember(step)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next clearing starts from."""
+        stage = self._first_stage
+        return {
+            "groups": self._groups,
+            "q_damping": None if stage is None else stage.q_damping,
+            "exchange": _exchange(stage),
+            "last": self._last,
+            "margins": self.margins.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        self._groups, self._last = state["groups"], state["last"]
+        self.margins.restore(state["margins"])
+        if state["q_damping"] is not None:
+            self._first_stage = self._compile(state["q_damping"], state["exchange"])
 
     def _risk(self, best: _Iterate, uncertainty: Uncertainty) -> tuple[RiskShares, ...]:
         """Allocate the cost of risk of the binding steps: that of the limits that bind."""
@@ -378,7 +441,13 @@ class MarketClearing:
             n_passes=0,
             solver_s=window.solver_s,
             wall_s=window.wall_s,
+            problem_s=window.problem_s,
         )
+
+
+def _exchange(stage: FirstStage | DecomposedStage | None) -> ExchangeState | None:
+    """Return where the coordination of the networks ended, if they were coordinated."""
+    return stage.state if isinstance(stage, DecomposedStage) else None
 
 
 def _exactness(first: Decisions, kept: Decisions) -> Exactness | None:

@@ -50,17 +50,17 @@ def sample_weights(
     width: float,
     largest: float,
 ) -> Array:
-    """Weigh the error samples.
+    """Weigh the error samples of one step, or of several along the first axes.
 
     Parameters
     ----------
     rule : str
         ``equal``, ``recency``, ``similarity`` or ``recency_similarity``, the product.
-    age_days : ndarray, shape (n_samples,)
+    age_days : ndarray, shape (..., n_samples)
         Age of each sample. [d]
-    past_features : ndarray, shape (n_samples, n_features)
+    past_features : ndarray, shape (..., n_samples, n_features)
         What had been forecast for each, in any unit.
-    features : ndarray, shape (n_features,)
+    features : ndarray, shape (..., n_features)
         What is forecast now, in the same units.
     forgetting_days : float
         Age at which a sample weighs 1/e of a fresh one. [d]
@@ -71,7 +71,7 @@ def sample_weights(
 
     Returns
     -------
-    ndarray, shape (n_samples,)
+    ndarray, shape (..., n_samples)
         Probabilities.
 
     Raises
@@ -83,12 +83,12 @@ def sample_weights(
         raise ValueError(f"unknown sample weights {rule!r}, choose one of {', '.join(RULES)}")
     if not age_days.size:
         raise ValueError("there are no samples to be weighed")
-    log_weights = np.zeros(len(age_days))
+    log_weights = np.zeros(age_days.shape)
     if "recency" in rule:
         log_weights += log_recency(age_days, forgetting_days)
     if "similarity" in rule:
         log_weights += log_similarity(past_features, features, width)
-    return bounded(softmax(log_weights), largest)
+    return bounded(softmax(log_weights, axis=-1), largest)
 
 
 def log_recency(age_days: Array, forgetting_days: float) -> Array:
@@ -107,11 +107,12 @@ def log_similarity(past_features: Array, features: Array, width: float) -> Array
     _check_scale("width", width)
     _check_finite("past_features", past_features)
     _check_finite("features", features)
-    spread = past_features.std(axis=0)
+    spread = past_features.std(axis=-2, keepdims=True)
     # The mean of equal numbers may differ from them by a rounding error.
-    varies = spread > 1e-9 * np.abs(past_features).max(axis=0)
-    departure = (past_features - features)[:, varies] / spread[varies]
-    log_kernel: Array = -0.5 * (departure**2).sum(axis=1) / width**2
+    varies = spread > 1e-9 * np.abs(past_features).max(axis=-2, keepdims=True)
+    departure = past_features - np.expand_dims(features, -2)
+    scaled = np.divide(departure, spread, out=np.zeros_like(departure), where=varies)
+    log_kernel: Array = -0.5 * (scaled**2).sum(axis=-1) / width**2
     return log_kernel
 
 
@@ -126,21 +127,21 @@ def bounded(weights: Array, largest: float) -> Array:
 
     Parameters
     ----------
-    weights : ndarray, shape (n_samples,)
+    weights : ndarray, shape (..., n_samples)
         Probabilities.
     largest : float
         The bound b.
 
     Returns
     -------
-    ndarray, shape (n_samples,)
+    ndarray, shape (..., n_samples)
         Probabilities.
     """
     _check_scale("largest", largest)
-    top, equal = weights.max(), 1.0 / len(weights)
-    if top <= max(largest, equal):
-        return weights
-    share = min((top - largest) / (top - equal), 1.0)
+    top, equal = weights.max(axis=-1, keepdims=True), 1.0 / weights.shape[-1]
+    heavy = top > max(largest, equal)
+    excess = np.divide(top - largest, top - equal, out=np.zeros_like(top), where=heavy)
+    share = np.minimum(excess, 1.0)
     mixed: Array = (1.0 - share) * weights + share * equal
     return mixed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,55 +90,92 @@ class ChanceCones:
         n_conic = len(rows) - n_linear
         dimension = layout.n_signals + 2
         head = np.concatenate([np.arange(n_linear), n_linear + dimension * np.arange(n_conic)])
+        entries = _Entries()
+        for network in sorted({row.network for row in rows}):
+            mine = [k for k, row in enumerate(rows) if row.network == network]
+            _pose(entries, layout, network, [rows[k] for k in mine], head[mine])
         offset = np.zeros(n_linear + dimension * n_conic)
-        entries: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []
-
-        def put(place: int, columns: NDArray[np.intp], values: Array) -> None:
-            entries.append((np.full(len(columns), place, dtype=np.intp), columns, values))
-
         for row, top in zip(rows, head, strict=True):
             offset[top] = row.room
-            per_gain = -row.mean_signal
-            margins = top + 1 + np.arange(layout.n_signals)
             if row.conic:
-                offset[margins] = row.kappa * row.root @ row.beta
-                offset[top + 1 + layout.n_signals] = row.kappa * row.remainder
+                last = top + 1 + layout.n_signals
+                offset[top + 1 : last] = row.kappa * row.root @ row.beta
+                offset[last] = row.kappa * row.remainder
             else:
-                sigma, slope = row.tangent
-                offset[top] -= row.kappa * sigma
-                per_gain = per_gain + row.kappa * slope
-            violation = layout.columns("violation", np.array([row.network]), row.step)
-            put(top, violation, np.array([-1.0 / SCALE]))
-            if row.state is not None:
-                column = np.array([layout.n_columns + row.state.column])
-                put(top, column, np.array([row.state.slope]))
-            for devices in layout.devices[row.network]:
-                if devices.variable == "alpha":
-                    gain = row.d_p[devices.member]
-                    for s in range(layout.n_signals):
-                        place = devices.place + s * layout.n_recourse
-                        columns = layout.columns("alpha", place, row.step)
-                        put(top, columns, per_gain[s] * gain)
-                        if row.conic:
-                            for margin, root in zip(margins, row.root[:, s], strict=True):
-                                put(margin, columns, row.kappa * root * gain)
-                elif row.state is None:
-                    columns = layout.columns(devices.variable, devices.place, row.step)
-                    sensitivity = row.d_q if devices.variable == "reactive" else row.d_p
-                    put(top, columns, devices.sign * sensitivity[devices.member])
-        at, columns, value = (
-            (np.concatenate(part) for part in zip(*entries, strict=True))
-            if entries
-            else (np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0))
-        )
-        shape = (len(offset), n_columns)
-        matrix = sparse.csc_array((SCALE * value, (at, columns)), shape=shape)
-        return cls(matrix, SCALE * offset, n_linear, n_conic, dimension)
+                offset[top] -= row.kappa * row.tangent[0]
+        matrix = entries.matrix((len(offset), n_columns))
+        return cls(SCALE * matrix, SCALE * offset, n_linear, n_conic, dimension)
 
     def heads(self, z: Array) -> Array:
         """Duals of the rows' own inequality, leaving those of the margins out."""
         end = len(self.offset)
         return np.concatenate([z[: self.n_linear], z[self.n_linear : end : self.dimension]])
+
+
+@dataclass(eq=False)
+class _Entries:
+    """Entries of a matrix as they are gathered."""
+
+    rows: list[NDArray[np.intp]] = field(default_factory=list)
+    columns: list[NDArray[np.intp]] = field(default_factory=list)
+    values: list[Array] = field(default_factory=list)
+
+    def put(self, rows: NDArray[np.intp], columns: NDArray[np.intp], values: Array) -> None:
+        """Add a block; rows, columns and values are broadcast against each other."""
+        rows, columns, values = np.broadcast_arrays(rows, columns, values)
+        self.rows.append(rows.ravel())
+        self.columns.append(columns.ravel())
+        self.values.append(values.ravel())
+
+    def matrix(self, shape: tuple[int, int]) -> sparse.csc_array:
+        """Make the matrix."""
+        if not self.rows:
+            return sparse.csc_array(shape)
+        at = np.concatenate(self.rows), np.concatenate(self.columns)
+        return sparse.csc_array((np.concatenate(self.values), at), shape=shape)
+
+
+def _pose(
+    entries: _Entries,
+    layout: Layout,
+    network: int,
+    rows: Sequence[ChanceRow],
+    head: NDArray[np.intp],
+) -> None:
+    """Put the rows of one network in place; ``head`` is the first conic row of each."""
+    step = np.array([row.step for row in rows])[:, None]
+    head = head[:, None]
+    sensitivity = {
+        "p": np.array([row.d_p for row in rows]),
+        "q": np.array([row.d_q for row in rows]),
+    }
+    violation = layout.columns("violation", np.array([network]), step)
+    entries.put(head, violation, np.array([-1.0 / SCALE]))
+    devices_only = np.array([row.state is None for row in rows])
+    # What the recourse does to the mean and, further ahead, to the tangent of the margin; in the
+    # steps that bind the margin is a cone of its own.
+    conic = np.flatnonzero([row.conic for row in rows])
+    scaled_root = [rows[int(k)].kappa * rows[int(k)].root for k in conic]
+    per_gain = np.array(
+        [(0.0 if row.conic else row.kappa * row.tangent[1]) - row.mean_signal for row in rows]
+    )
+    for row, top in zip(rows, head, strict=True):
+        if row.state is not None:
+            column = np.array([layout.n_columns + row.state.column])
+            entries.put(top, column, np.array([row.state.slope]))
+    for devices in layout.devices[network]:
+        kind = "q" if devices.variable == "reactive" else "p"
+        effect = devices.sign * sensitivity[kind][:, devices.member]
+        if devices.variable == "alpha":
+            for signal in range(layout.n_signals):
+                columns = layout.columns("alpha", devices.place + signal * layout.n_recourse, step)
+                entries.put(head, columns, per_gain[:, signal, None] * effect)
+                for margin in range(layout.n_signals if len(conic) else 0):
+                    weight = np.array([root[margin, signal] for root in scaled_root])[:, None]
+                    entries.put(head[conic] + 1 + margin, columns[conic], weight * effect[conic])
+        else:
+            columns = layout.columns(devices.variable, devices.place, step[devices_only])
+            entries.put(head[devices_only], columns, effect[devices_only])
 
 
 def device_columns(roster: Roster, network: int) -> list[Devices]:

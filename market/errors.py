@@ -8,4 +8,8 @@ class MarketError(RuntimeError):
 
 
 class SolverFailedError(MarketError):
-    """The conic solver returned no usable solution; the message names its status."""
+    """No attempt of the solvers gave a usable solution; the message names what each one did."""
+
+
+class NotFiniteError(MarketError):
+    """A quantity that is not a number, found at its source; the message names it and its step."""

@@ -7,22 +7,27 @@ data: kept inside the CVXPY problem as parameters they would cost a hundred time
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
 import numpy as np
+from cvxpy.constraints.zero import Equality
 from scipy import sparse
 
 from market import constraints as con
 from market import objective as obj
 from market.chance import SCALE
 from market.conic_form import ChanceCones, Layout, device_columns
+from market.conic_problem import ConicProblem
+from market.exchange import TOGETHER
 from market.parameters import Parameters
+from market.presolve import presolve
 from market.price_blocks import n_blocks
 from market.recourse import RecoursePolicy
-from market.solve import ConicProblem, solve
+from market.solve import solve
+from market.time_blocks import TimeBlocks
 from market.trading_rules import exchange_limits
 from market.variables import Variables
 
@@ -32,11 +37,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from configs.schema import Market
+    from market.book import BidBook, TariffWindow
     from market.branch_flow import Relaxation
     from market.chance import ChanceRow
+    from market.conic_problem import ConicSolution
+    from market.exchange import Coordination
+    from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid
     from market.roster import Roster
-    from market.solve import ConicSolution
+    from market.time_blocks import Coarse
 
     Array = NDArray[np.float64]
 
@@ -59,6 +68,10 @@ class Decisions:
         Time inside the solver. [s]
     relaxation : Relaxation, optional
         How exact the branch-flow relaxation is, where it is part of the problem.
+    fallback : str
+        Empty, or the rung of :mod:`market.solve` that found the solution.
+    coordination : Coordination
+        How well networks agree that solve their own problems.
     """
 
     values: dict[str, Array]
@@ -67,6 +80,8 @@ class Decisions:
     objective: float
     solver_s: float
     relaxation: Relaxation | None = None
+    fallback: str = ""
+    coordination: Coordination = TOGETHER
 
 
 class FirstStage:
@@ -95,13 +110,20 @@ class FirstStage:
         blocks = n_blocks(settings)
         self.variables = v = Variables.create(roster, n_groups, self.policy, blocks)
         self.parameters = p = Parameters.create(roster, n_groups, self.policy, blocks)
-        self.problem = cp.Problem(
-            cp.Minimize(self._objective(v, p, settings)), self._constraints(v, p, settings)
-        )
-        if not self.problem.is_dpp():
+        linear, constraints = self._objective(v, p, settings), self._constraints(v, p, settings)
+        self._squares = obj.squares(p, q_damping, blocks=blocks > 0)
+        self._weights = dict(self._squares)
+        squares = roster.step_hours * obj.quadratic_cost(v, self._squares)
+        self.problem = cp.Problem(cp.Minimize(linear + squares), constraints)
+        # Compiled without the squares, whose place in the conic form is plain: with them, CVXPY
+        # holds a dense matrix of all variables times all parameters.
+        self._linear = cp.Problem(cp.Minimize(linear), constraints)
+        if not self._linear.is_dpp():
             msg = "the first stage must be DPP, or every solve would compile it anew"
             raise AssertionError(msg)
         self._devices = [device_columns(roster, d) for d in range(roster.n_networks)]
+        lengths = settings.look_ahead_blocks
+        self._blocks = None if lengths is None else TimeBlocks(lengths)
 
     def _objective(self, v: Variables, p: Parameters, settings: Market) -> cp.Expression:
         roster = self.roster
@@ -119,7 +141,6 @@ class FirstStage:
                 settings.network_fee_across_eur_per_kwh,
             )
             + obj.losses(v, p, controlled_kw)
-            + obj.reactive_damping(v, self.q_damping)
             + obj.recourse_capacity(v, p)
             + obj.worst_case_second_stage(v, p)
             + settings.violation_price_eur_per_pu_h / SCALE * cp.sum(v.violation)
@@ -148,7 +169,28 @@ class FirstStage:
             *con.violation_range(v),
         ]
 
-    def solve(self, rows: Sequence[ChanceRow], relaxed: RelaxedGrid | None = None) -> Decisions:
+    def assign(
+        self, book: BidBook, tariff: TariffWindow, second: SecondStage, losses: LossModel
+    ) -> None:
+        """Set the data of a window, see :meth:`market.parameters.Parameters.assign`."""
+        self.parameters.assign(
+            book=book,
+            tariff=tariff,
+            second=second,
+            losses=losses,
+            roster=self.roster,
+            groups=self.groups,
+            policy=self.policy,
+            q_damping=self.q_damping,
+        )
+
+    def solve(
+        self,
+        rows: Sequence[ChanceRow],
+        relaxed: RelaxedGrid | None = None,
+        *,
+        only_prices: bool = False,
+    ) -> Decisions:
         """Solve with the parameters assigned and the given chance constraints.
 
         Parameters
@@ -157,16 +199,20 @@ class FirstStage:
             The chance constraints.
         relaxed : RelaxedGrid, optional
             Branch-flow relaxation to be made part of the problem.
+        only_prices : bool
+            Whether decisions that no trade and no grid row depends on may be left out.
 
         Raises
         ------
         SolverFailedError
             If the solver gives no usable solution.
         """
-        data, chain, inverse = self.problem.get_problem_data(cp.CLARABEL, solver_opts={})
+        data, _, inverse = self._linear.get_problem_data(
+            cp.CLARABEL, solver_opts={"use_quad_obj": False}
+        )
         layout, dims = self._layout(data), data[cp.settings.DIMS]
         problem = ConicProblem(
-            quadratic=sparse.triu(data["P"], format="csc"),
+            quadratic=self._quadratic(layout),
             linear=data["c"],
             matrix=data["A"],
             offset=data["b"],
@@ -184,29 +230,100 @@ class FirstStage:
         problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
         if block is not None:
             problem = problem.with_rows(block.cones, block.offset, 0, block.dimensions)
-        solution = solve(problem)
+        solution = self._solve(problem, layout, only_prices=only_prices)
         # The compiled rows and, behind them, ours; those of the relaxation's balances are left out.
         z = np.delete(solution.z, slice(dims.zero, problem.n_zero))
         n_base, n_columns = len(data["b"]), layout.n_columns
-        results = _as_clarabel(solution, solution.x[:n_columns], z[:n_base])
-        self.problem.unpack_results(results, chain, inverse)
         mu = dict(zip(map(id, ordered), cones.heads(z[n_base:]) * SCALE, strict=True))
-        objective = float(self.problem.objective.value)
+        x = solution.x[:n_columns]
+        values = self._values(x, layout)
+        constant = inverse[-1][cp.settings.OFFSET]
+        objective = float(data["c"] @ x + constant) + self._cost_of_squares(values)
         relaxation = None
         if relaxed is not None and block is not None:
             relaxation = relaxed.flow.read(solution.x[n_columns:], block.cost)
             objective += relaxation.cost
         return Decisions(
-            values={
-                field.name: _value(getattr(self.variables, field.name))
-                for field in fields(self.variables)
-            },
-            duals={c.label: np.asarray(c.dual_value) for c in self.problem.constraints},
+            values=values,
+            duals=self._duals(z[:n_base], dims.zero),
             mu=np.array([mu[id(row)] for row in rows]),
             objective=objective,
             solver_s=solution.seconds,
             relaxation=relaxation,
+            fallback=solution.fallback,
         )
+
+    def _values(self, x: Array, layout: Layout) -> dict[str, Array]:
+        """Read the variables, which stand column by column."""
+        out = {}
+        for name, start in layout.start.items():
+            shape = getattr(self.variables, name).shape
+            out[name] = x[start : start + math.prod(shape)].reshape(shape, order="F")
+        return out
+
+    def _duals(self, z: Array, n_zero: int) -> dict[str, Array]:
+        """Read the duals of the constraints, which keep their order within each cone."""
+        at = {True: 0, False: n_zero}
+        out = {}
+        for constraint in self._linear.constraints:
+            cone = isinstance(constraint, Equality)
+            end = at[cone] + constraint.size
+            out[constraint.label] = z[at[cone] : end].reshape(constraint.shape, order="F")
+            at[cone] = end
+        return out
+
+    def _cost_of_squares(self, values: dict[str, Array]) -> float:
+        """Quadratic part of the cost. [EUR]"""
+        per_hour = sum(
+            float((values[name] ** 2 @ np.asarray(getattr(weight, "value", weight))).sum())
+            for name, weight in self._squares.items()
+        )
+        return self.roster.step_hours * per_hour
+
+    def _solve(self, problem: ConicProblem, layout: Layout, *, only_prices: bool) -> ConicSolution:
+        """Solve in the blocks of the look-ahead, without what needs no solver."""
+        coarse = None if self._blocks is None else self._coarsen(self._blocks, problem, layout)
+        asked = self._traded(problem, layout) if only_prices else None
+        if coarse is not None:
+            problem = coarse.problem
+            asked = None if asked is None else coarse.spread.T @ asked > 0
+        presolved = presolve(problem, asked)
+        solution = presolved.restore(solve(presolved.problem))
+        return solution if coarse is None else coarse.restore(solution)
+
+    def _coarsen(self, blocks: TimeBlocks, problem: ConicProblem, layout: Layout) -> Coarse:
+        """Pose the problem in the blocks of the look-ahead."""
+        variables = [
+            (name, layout.start[name], getattr(self.variables, name).size) for name in layout.start
+        ]
+        # The conic form keeps the order of the constraints within each cone.
+        labelled = [(c.label, c.size, isinstance(c, Equality)) for c in self.problem.constraints]
+        return blocks.coarsen(
+            problem,
+            variables,
+            equal=[(label, size) for label, size, zero in labelled if zero],
+            unequal=[(label, size) for label, size, zero in labelled if not zero],
+        )
+
+    def _traded(self, problem: ConicProblem, layout: Layout) -> NDArray[np.bool_]:
+        """Columns of what is bought and sold."""
+        asked = np.zeros(len(problem.linear), dtype=bool)
+        for name in ("exports", "bought", "sold"):
+            start = layout.start[name]
+            asked[start : start + getattr(self.variables, name).size] = True
+        return asked
+
+    def _quadratic(self, layout: Layout) -> sparse.csc_array:
+        """Matrix of the squares, as the solver halves it."""
+        diagonal = np.zeros(layout.n_columns)
+        for name, weight in self._weights.items():
+            per_device = np.asarray(getattr(weight, "value", weight))
+            start, n_steps = layout.start[name], self.roster.n_steps
+            own = slice(start, start + n_steps * len(per_device))
+            diagonal[own] = 2 * self.roster.step_hours * np.repeat(per_device, n_steps)
+        place = np.flatnonzero(diagonal)
+        shape = (layout.n_columns, layout.n_columns)
+        return sparse.csc_array((diagonal[place], (place, place)), shape=shape)
 
     def _layout(self, data: dict[str, Any]) -> Layout:
         """Where the conic form keeps the entries of the variables."""
@@ -222,21 +339,3 @@ class FirstStage:
             n_recourse=len(self.roster.recourse),
             n_signals=self.policy.n_signals,
         )
-
-
-def _value(variable: cp.Variable) -> Array:
-    """Value of a variable, empty where it has no entries."""
-    return np.zeros(variable.shape) if variable.value is None else np.asarray(variable.value)
-
-
-def _as_clarabel(solution: ConicSolution, x: Array, z: Array) -> SimpleNamespace:
-    """Present the compiled rows' part of a solution the way CVXPY expects it."""
-    return SimpleNamespace(
-        x=x,
-        z=z,
-        s=np.zeros_like(z),
-        status="Solved",
-        obj_val=solution.objective,
-        iterations=solution.iterations,
-        solve_time=solution.seconds,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from market.radius import RadiusRule
 from market.safety_factors import make_safety_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from configs.schema import Market
     from market.calibration import Audit, Hour
@@ -166,6 +166,15 @@ class Margins:
     def forget(self) -> None:
         """Start anew: after a fallback nothing stands where it stood."""
         self.hours, self._known = {}, {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next clearing starts from."""
+        return {"known": self._known, "radii": self.radius_rule.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        self._known = state["known"]
+        self.radius_rule.restore(state["radii"])
 
     def _with_radius(self, radius: float) -> SafetyFactor:
         return type(self.factor)(self.factor.risk_level, radius)

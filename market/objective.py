@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cvxpy as cp
-import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     from numpy.typing import NDArray
 
     from market.parameters import Parameters
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 
 def _column_sums(matrix: cp.Expression) -> cp.Expression:
     return cp.sum(matrix, axis=0)
+
+
+def _dot(prices: cp.Expression, amounts: cp.Expression) -> cp.Expression:
+    """Sum of the entries' products.
+
+    Written out as a product of two vectors: CVXPY compiles elementwise products of parameters and
+    variables in a time and memory that grow with the square of their entries.
+    """
+    return cp.vec(prices, order="F") @ cp.vec(amounts, order="F")
 
 
 def upstream_energy(v: Variables, p: Parameters, controlled_kw: cp.Expression) -> cp.Expression:
@@ -32,19 +43,13 @@ def upstream_energy(v: Variables, p: Parameters, controlled_kw: cp.Expression) -
 
 def bid_premiums(v: Variables, p: Parameters) -> cp.Expression:
     """What limit prices ask beyond the supplier's prices: nothing for truthful peers."""
-    premium = cp.sum(cp.multiply(p.buy_premium, v.bought) + cp.multiply(p.sell_premium, v.sold))
+    premium = _dot(p.buy_premium, v.bought) + _dot(p.sell_premium, v.sold)
     return premium + p.renewable_price @ _column_sums(v.renewable)
 
 
 def dispatchable_fuel(v: Variables, p: Parameters) -> cp.Expression:
-    """Linear and quadratic cost of dispatchable units."""
-    quadratic = np.ones((v.dispatchable.shape[0], 1)) @ cp.reshape(
-        p.dispatchable_cost_quadratic, (1, p.dispatchable_cost_quadratic.size), order="C"
-    )
-    linear = p.dispatchable_cost @ _column_sums(v.dispatchable)
-    # Weighted squares, not squares of weighted variables: tiny weights in the constraint matrix
-    # would spoil the solver's scaling.
-    return linear + cp.sum(cp.multiply(quadratic, cp.square(v.dispatchable)))
+    """Linear part of the cost of dispatchable units; see :func:`squares` for the other."""
+    return p.dispatchable_cost @ _column_sums(v.dispatchable)
 
 
 def block_fuel(v: Variables) -> cp.Expression:
@@ -79,23 +84,35 @@ def losses(v: Variables, p: Parameters, controlled_kw: cp.Expression) -> cp.Expr
 
     The part due to fixed injections stands in ``constant_cost``.
     """
-    return cp.sum(cp.multiply(p.loss_price_p, controlled_kw)) + cp.sum(
-        cp.multiply(p.loss_price_q, v.reactive)
-    )
+    return _dot(p.loss_price_p, controlled_kw) + _dot(p.loss_price_q, v.reactive)
 
 
-def reactive_damping(v: Variables, damping: NDArray[np.float64]) -> cp.Expression:
-    """Quadratic part that makes the linearised losses an upper bound round their centre.
+def squares(
+    p: Parameters, damping: NDArray[np.float64], *, blocks: bool
+) -> dict[str, cp.Expression | NDArray[np.float64]]:
+    """Weights of the squares of variables, one weight a device.
 
-    The linear part of the square stands in ``loss_price_q``.
+    The quadratic cost of dispatchable units, unless they offer price blocks, and a damping of
+    reactive power that makes the linearised losses an upper bound round their centre; the linear
+    part of its square stands in ``loss_price_q``.
     """
-    weight = damping[None, :] * np.ones((v.reactive.shape[0], 1))
-    return cp.sum(cp.multiply(weight, cp.square(v.reactive)))
+    fuel = {} if blocks else {"dispatchable": p.dispatchable_cost_quadratic}
+    return {**fuel, "reactive": damping}
+
+
+def quadratic_cost(
+    v: Variables, weights: Mapping[str, cp.Expression | NDArray[np.float64]]
+) -> cp.Expression:
+    """Weighted squares of variables."""
+    return sum(
+        (weight @ _column_sums(cp.square(getattr(v, name))) for name, weight in weights.items()),
+        start=cp.Constant(0.0),
+    )
 
 
 def recourse_capacity(v: Variables, p: Parameters) -> cp.Expression:
     """Payment for power kept ready."""
-    return cp.sum(cp.multiply(p.capacity_cost, v.alpha))
+    return _dot(p.capacity_cost, v.alpha)
 
 
 def worst_case_second_stage(v: Variables, p: Parameters) -> cp.Expression:
@@ -105,8 +122,8 @@ def worst_case_second_stage(v: Variables, p: Parameters) -> cp.Expression:
     ball is the sample mean plus radius times standard deviation times the largest absolute
     slope (Mohajerin Esfahani and Kuhn, Math. Program. 171, 2018, doi:10.1007/s10107-017-1172-1).
     """
-    return cp.sum(
-        cp.multiply(p.expected_surplus_kw, v.surplus_cost)
-        + cp.multiply(p.expected_shortage_kw, v.shortage_cost)
-        + cp.multiply(p.transport_kw, v.steepest_cost)
+    return (
+        _dot(p.expected_surplus_kw, v.surplus_cost)
+        + _dot(p.expected_shortage_kw, v.shortage_cost)
+        + _dot(p.transport_kw, v.steepest_cost)
     )

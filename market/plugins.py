@@ -70,7 +70,12 @@ def load_class(path: str, methods: Iterable[str]) -> type:
     if not CLASS_PATH.fullmatch(path):
         raise ValueError(f"{path!r} is not the path of a class, package.module:ClassName")
     module_name, _, name = path.replace(":", ".").rpartition(".")
-    allowed = [a for a in _allowed if f"{module_name}.".startswith(f"{a}.")]
+    # A package allows what lies inside it, a file nothing but itself.
+    allowed = [
+        name
+        for name, file in _allowed.items()
+        if module_name == name or (file is None and module_name.startswith(f"{name}."))
+    ]
     if not allowed:
         package = module_name.partition(".")[0]
         raise ValueError(
@@ -97,7 +102,10 @@ def _module_of(file: Path) -> str:
     module = file.stem
     if not module.isidentifier():
         raise ValueError(f"--allow-plugins {file}: {module!r} cannot be the name of a module")
-    known = importlib.util.find_spec(module)
+    try:
+        known = importlib.util.find_spec(module)
+    except ValueError as error:  # the module that Python was started with
+        raise ValueError(f"--allow-plugins {file}: a module {module} exists") from error
     if known is not None and (known.origin is None or Path(known.origin) != file.resolve()):
         raise ValueError(f"--allow-plugins {file}: a module {module} exists; rename the file")
     return module

@@ -23,14 +23,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from numpy.typing import NDArray
 
@@ -169,6 +169,14 @@ class RadiusRule:
         """
         if self.is_due(place, situation.day):
             self._known[place] = int(situation.day.max()), self._found(situation)
+
+    def state(self) -> dict[str, Any]:
+        """Return the radii chosen so far."""
+        return {"known": self._known}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        self._known = state["known"]
 
     def _found(self, situation: Situation) -> RadiusChoice:
         if self.rule == "formula":

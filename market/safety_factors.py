@@ -117,9 +117,8 @@ class _Method(ABC):
         methods remain comparable; it is exact for symmetric distributions.
         """
         half = replace(self, risk_level=0.5 * self.risk_level)
-        no_slack = np.zeros(1)
-        sides = [half.factors(side[:, np.newaxis], weights, no_slack)[0] for side in (z, -z)]
-        return float(max(sides))
+        sides = half.factors(np.column_stack([z, -z]), weights, np.zeros(2))
+        return float(sides.max())
 
     @abstractmethod
     def _raw_factors(self, z: Floats, weights: Floats, slack_ratio: Floats) -> Floats:

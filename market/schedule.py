@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +66,11 @@ class Schedule:
         devices = np.flatnonzero(roster.network_of[roster.recourse] == network)
         owner = np.searchsorted(members, roster.recourse[devices])
         return d_p[:, owner] @ self.alpha[step][:, devices].T
+
+    def without_trades(self) -> Schedule:
+        """Devices do the same, but all energy comes from and goes to the supplier."""
+        none = np.zeros_like(self.bought)
+        return replace(self, bought=none, sold=none, exchange=np.zeros_like(self.exchange))
 
 
 def fixed_injection(book: BidBook, roster: Roster) -> Array:
@@ -177,11 +182,15 @@ def _reactive(reactive: Array, book: BidBook, roster: Roster) -> Array:
     return q_kvar
 
 
+_NOTHING_KW = 1e-12
+"""A capacity this small is none: nothing is divided by it. [kW]"""
+
+
 def _split(per_group: Array, capacity: Array, groups: NDArray[np.intp]) -> Array:
     """Split the trades of each group among its members in proportion to their capacity."""
     total = np.zeros_like(per_group)
     np.add.at(total.T, groups, capacity.T)
-    share = np.clip(per_group / np.where(total > 0, total, 1), 0, 1)
+    share = np.clip(per_group / np.where(total > _NOTHING_KW, total, 1), 0, 1)
     return capacity * share[:, groups]
 
 

@@ -1,157 +1,176 @@
-"""The only caller of the conic solver: every status becomes a solution or a named error."""
+"""The only caller of the conic solvers: every status becomes a solution or a named error.
+
+A problem goes down a ladder of rungs until one gives a usable solution: the first solver with
+tight settings, twice with other ones, a second solver, and at last the first one again on the
+problem with softened constraints. A solution is usable if its status says so, its size is that of
+the problem, all its numbers are finite, and it keeps the constraints.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import clarabel
 import numpy as np
-from scipy import sparse
 
-from market.errors import SolverFailedError
+from market.errors import NotFiniteError, SolverFailedError
+from market.softening import harden, soften
+from market.solvers import solve_with_clarabel, solve_with_scs
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable
+
+    from market.conic_problem import ConicProblem, ConicSolution
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, eq=False)
-class ConicProblem:
-    """Minimise ``x'Px/2 + c'x`` subject to ``b - Ax`` in a product of cones.
-
-    The rows stand in the order zero cone, nonnegative cone, then ``cones``.
-    """
-
-    quadratic: sparse.csc_array
-    linear: NDArray[np.float64]
-    matrix: sparse.csc_array
-    offset: NDArray[np.float64]
-    n_zero: int
-    n_nonnegative: int
-    second_order: tuple[int, ...] = ()
-    """Dimensions of second-order cones behind the linear rows."""
-
-    def with_columns(
-        self, cost: NDArray[np.float64], equal: sparse.sparray, equal_to: NDArray[np.float64]
-    ) -> ConicProblem:
-        """Append free columns, and zero-cone rows ``equal_to - equal x`` over all columns."""
-        zero, n_new = self.n_zero, len(cost)
-        untouched = sparse.csr_array((self.matrix.shape[0], n_new))
-        rows = sparse.csr_array(sparse.hstack([self.matrix, untouched]))
-        linear_only = sparse.csc_array((n_new, n_new))
-        return replace(
-            self,
-            quadratic=sparse.block_diag([self.quadratic, linear_only], format="csc"),
-            linear=np.concatenate([self.linear, cost]),
-            matrix=sparse.vstack([rows[:zero], equal, rows[zero:]], format="csc"),
-            offset=np.insert(self.offset, zero, equal_to),
-            n_zero=zero + len(equal_to),
-        )
-
-    def with_rows(
-        self,
-        matrix: sparse.sparray,
-        offset: NDArray[np.float64],
-        n_nonnegative: int,
-        dimensions: tuple[int, ...],
-    ) -> ConicProblem:
-        """Append nonnegative rows, as long as there are no cones yet, and second-order cones."""
-        return replace(
-            self,
-            matrix=sparse.vstack([self.matrix, matrix], format="csc"),
-            offset=np.concatenate([self.offset, offset]),
-            n_nonnegative=self.n_nonnegative + n_nonnegative,
-            second_order=self.second_order + dimensions,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ConicSolution:
-    """Primal and dual solution."""
-
-    x: NDArray[np.float64]
-    z: NDArray[np.float64]
-    objective: float
-    status: str
-    iterations: int
-    seconds: float
+FEASIBILITY = 1e-5
+"""By how much a constraint may be missed, over the largest offset: ten times the loosest tolerance,
+and far below what matters. [-]"""
+SOFTENED = "softened"
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """Settings of one attempt; later ones are looser."""
+class Rung:
+    """One way to solve a problem."""
 
     name: str
-    tolerance: float
-    max_iterations: int
-    equilibrate: bool
-    refine: bool
+    solver: Callable[[ConicProblem], ConicSolution]
     accepts: frozenset[str]
+    """Statuses of a solution that may be used."""
 
 
-ATTEMPTS = (
-    Attempt("tight", 1e-8, 100, equilibrate=False, refine=False, accepts=frozenset({"Solved"})),
-    Attempt("scaled", 1e-7, 300, equilibrate=True, refine=True, accepts=frozenset({"Solved"})),
-    Attempt(
+SOLVED = frozenset({"Solved"})
+
+LADDER = (
+    # The problem is posed in kW, EUR and mp.u., all of the order of one; the solver's own
+    # equilibration chases the tiny curvature of the loss terms and needs four times the iterations.
+    # Refining every linear solve doubles the time and, at this tolerance, changes no iteration.
+    Rung(
+        "tight",
+        partial(
+            solve_with_clarabel, tolerance=1e-8, max_iterations=100, equilibrate=False, refine=False
+        ),
+        SOLVED,
+    ),
+    Rung(
+        "scaled",
+        partial(
+            solve_with_clarabel, tolerance=1e-7, max_iterations=300, equilibrate=True, refine=True
+        ),
+        SOLVED,
+    ),
+    Rung(
         "loose",
-        1e-6,
-        300,
-        equilibrate=False,
-        refine=True,
-        accepts=frozenset({"Solved", "AlmostSolved"}),
+        partial(
+            solve_with_clarabel, tolerance=1e-6, max_iterations=300, equilibrate=False, refine=True
+        ),
+        SOLVED | {"AlmostSolved"},
+    ),
+    Rung(
+        "second_solver",
+        partial(solve_with_scs, tolerance=1e-6, max_iterations=10_000),
+        frozenset({"solved"}),
+    ),
+    # The price of the slack makes the equilibration worth its while.
+    Rung(
+        SOFTENED,
+        partial(
+            solve_with_clarabel, tolerance=1e-7, max_iterations=300, equilibrate=True, refine=True
+        ),
+        SOLVED,
     ),
 )
 
 
 def solve(problem: ConicProblem) -> ConicSolution:
-    """Solve a conic problem, trying again with looser settings where the first attempt fails.
+    """Solve a conic problem by the first rung of the ladder that can.
+
+    Parameters
+    ----------
+    problem : ConicProblem
+        The problem.
+
+    Returns
+    -------
+    ConicSolution
+        The solution; ``fallback`` names its rung, unless it is the first. That of the last rung
+        misses some constraints, by as little as it can.
 
     Raises
     ------
     SolverFailedError
-        If no attempt gives a usable solution; the message lists each attempt's outcome.
+        If no rung gives a usable solution; the message lists what became of each.
+    NotFiniteError
+        If the problem itself holds what is not a number.
     """
-    outcomes = []
-    for attempt in ATTEMPTS:
-        try:
-            solution = _attempt(problem, attempt)
-        except Exception as error:  # the solver may panic with any exception type
-            outcomes.append(f"{attempt.name}: {type(error).__name__} {error}")
-            continue
-        if solution.status in attempt.accepts and np.isfinite(solution.x).all():
-            if outcomes:
-                log.warning("solver succeeded only on a retry (%s)", "; ".join(outcomes))
-            return solution
-        outcomes.append(f"{attempt.name}: {solution.status}")
+    _require_numbers(problem)
+    outcomes: list[str] = []
+    seconds = 0.0
+    for rung in LADDER:
+        solution, outcome = _climb(problem, rung)
+        if solution is not None:
+            seconds += solution.seconds
+            if not outcome:
+                return _told(solution, rung, seconds, outcomes)
+        outcomes.append(f"{rung.name}: {outcome}")
     raise SolverFailedError("; ".join(outcomes))
 
 
-def _attempt(problem: ConicProblem, attempt: Attempt) -> ConicSolution:
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = attempt.tolerance
-    settings.max_iter = attempt.max_iterations
-    # The problem is posed in kW, EUR and mp.u., all of the order of one; the solver's own
-    # equilibration chases the tiny curvature of the loss terms and needs four times the iterations.
-    settings.equilibrate_enable = attempt.equilibrate
-    # Refining every linear solve doubles the time and, at this tolerance, changes no iteration.
-    settings.iterative_refinement_enable = attempt.refine
-    cones: list[Any] = [
-        clarabel.ZeroConeT(problem.n_zero),
-        clarabel.NonnegativeConeT(problem.n_nonnegative),
-        *(clarabel.SecondOrderConeT(n) for n in problem.second_order),
-    ]
-    result = clarabel.DefaultSolver(
-        problem.quadratic, problem.linear, problem.matrix, problem.offset, cones, settings
-    ).solve()
-    return ConicSolution(
-        x=np.array(result.x),
-        z=np.array(result.z),
-        objective=result.obj_val,
-        status=str(result.status),
-        iterations=result.iterations,
-        seconds=result.solve_time,
-    )
+def _climb(problem: ConicProblem, rung: Rung) -> tuple[ConicSolution | None, str]:
+    """Try one rung; return its solution, if any, and what is wrong with it."""
+    try:
+        posed = soften(problem) if rung.name == SOFTENED else problem
+        solution = _attempt(posed, rung)
+        outcome = _fault(posed, solution, rung)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the solver is none of the ordinary exceptions
+        return None, f"{type(error).__name__} {error}"
+    if not outcome and posed is not problem:
+        solution = harden(problem, posed, solution)
+    return solution, outcome
+
+
+def _attempt(problem: ConicProblem, rung: Rung) -> ConicSolution:
+    return rung.solver(problem)
+
+
+def _fault(problem: ConicProblem, solution: ConicSolution, rung: Rung) -> str:
+    """Say why a solution cannot be used; empty if it can."""
+    if solution.status not in rung.accepts:
+        return solution.status
+    sizes = solution.z.shape + solution.x.shape
+    if sizes != problem.matrix.shape:
+        return f"{solution.status}, but of size {sizes} instead of {problem.matrix.shape}"
+    if not (np.isfinite(solution.x).all() and np.isfinite(solution.z).all()):
+        return f"{solution.status}, but not finite"
+    missed = problem.infeasibility(solution.x)
+    if not missed <= FEASIBILITY * max(1.0, float(np.abs(problem.offset).max(initial=0.0))):
+        return f"{solution.status}, but misses a constraint by {missed:.3g}"
+    return ""
+
+
+def _told(
+    solution: ConicSolution, rung: Rung, seconds: float, outcomes: list[str]
+) -> ConicSolution:
+    """Name the rung that a solution comes from, and log it unless it is the first."""
+    if not outcomes:
+        return solution
+    log.warning("solved only by fallback %s (%s)", rung.name, "; ".join(outcomes))
+    return replace(solution, fallback=rung.name, seconds=seconds)
+
+
+def _require_numbers(problem: ConicProblem) -> None:
+    """No rung can help a problem that is not made of numbers."""
+    parts = {
+        "quadratic cost": problem.quadratic.data,
+        "cost": problem.linear,
+        "coefficient": problem.matrix.data,
+        "offset": problem.offset,
+    }
+    for name, values in parts.items():
+        if not np.isfinite(values).all():
+            raise NotFiniteError(f"the clearing problem has a {name} that is not a finite number")

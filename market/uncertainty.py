@@ -106,7 +106,12 @@ class Uncertainty:
             np.searchsorted(roster.members(d), roster.renewable[plants])
             for d, plants in enumerate(self._plants)
         ]
+        self._to_plants = [
+            own.renewable_to_p[:, members]
+            for own, members in zip(self.samples, self._members, strict=True)
+        ]
         self._withheld: dict[tuple[int, int], Array] = {}
+        self._omega: dict[tuple[int, int], Array] = {}
 
     def follow(self, schedule: Schedule, steps: Iterable[int]) -> None:
         """Take over what a schedule caps in some steps."""
@@ -115,6 +120,7 @@ class Uncertainty:
         steps = set(steps)
         self.set_points.follow(schedule.renewable, steps)
         self._withheld = {at: kw for at, kw in self._withheld.items() if at[1] not in steps}
+        self._omega = {at: kw for at, kw in self._omega.items() if at[1] not in steps}
 
     def capped(self, schedule: Schedule) -> Schedule:
         """Write the caps into a schedule."""
@@ -124,8 +130,12 @@ class Uncertainty:
 
     def omega(self, network: int, step: int) -> Array:
         """Sum of a network's errors, shape (n_samples,). [kW]"""
-        raw = self.samples[network].omega(step)
-        return raw if self.set_points is None else raw - self._kept(network, step).sum(axis=1)
+        if (network, step) not in self._omega:
+            omega = self.samples[network].omega(step)
+            if self.set_points is not None:
+                omega = omega - self._kept(network, step).sum(axis=1)
+            self._omega[network, step] = omega
+        return self._omega[network, step]
 
     def pool_omega(self, pool: int, step: int) -> Array:
         """Sum of the errors of a pool's networks, shape (n_samples,). [kW]"""
@@ -163,8 +173,7 @@ class Uncertainty:
             msg = "only set-points keep errors back"
             raise AssertionError(msg)
         if (network, step) not in self._withheld:
-            samples, members = self.samples[network], self._members[network]
-            error = samples.steps[step].sources @ samples.renewable_to_p[:, members]
+            error = self.samples[network].steps[step].sources @ self._to_plants[network]
             passed = self.set_points.errors(step, error, self._plants[network])
             self._withheld[network, step] = error - passed
         return self._withheld[network, step]

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from market.errors import SolverFailedError
 from market.nodal_prices import NodalPrices, marginal_costs
 from market.relaxation import no_losses
+from market.solve import SOFTENED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from market.book import BidBook, TariffWindow
     from market.chance import ChanceRow
+    from market.decomposed import DecomposedStage
+    from market.exchange import Coordination
     from market.first_stage import Decisions, FirstStage
     from market.offers import NetworkOffer
     from market.parameters import LossModel, SecondStage
@@ -39,39 +42,73 @@ class Window:
         Statistics of the uncertainty.
     losses : LossModel
         Linearised losses.
-    first_stage : FirstStage
+    first_stage : FirstStage or DecomposedStage
         The compiled problem.
     relaxed : RelaxedGrid, optional
         Branch-flow relaxation, where it is the grid model.
     start : float
         When the clearing began. [s]
-    solver_s : float
-        Seconds spent inside the solver so far.
+    solver_s, problem_s : float
+        Seconds spent so far inside the solver, and on putting its problems together and reading
+        their solutions.
+    fallbacks : set of str
+        What was fallen back on so far, see :mod:`market.fallbacks`.
+    n_asked : int
+        How often networks that solve their own problems were asked so far.
     """
 
     book: BidBook
     tariff: TariffWindow
     second: SecondStage
     losses: LossModel
-    first_stage: FirstStage
+    first_stage: FirstStage | DecomposedStage
     relaxed: RelaxedGrid | None
     start: float
     solver_s: float = field(default=0.0, init=False)
+    problem_s: float = field(default=0.0, init=False)
+    fallbacks: set[str] = field(default_factory=set, init=False)
+    n_asked: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._assign(self.second)
 
-    def solve(self, rows: Sequence[ChanceRow]) -> Decisions:
+    def solve(
+        self, rows: Sequence[ChanceRow], *, only_prices: bool = False, may_soften: bool = True
+    ) -> Decisions:
         """Solve with the given chance constraints.
+
+        Parameters
+        ----------
+        rows : sequence of ChanceRow
+            The chance constraints.
+        only_prices : bool
+            Whether only the prices matter.
+        may_soften : bool
+            Whether a solution that misses constraints is better than none.
 
         Raises
         ------
         SolverFailedError
-            If the solver gives no usable solution.
+            If there is no such solution.
         """
-        decisions = self.first_stage.solve(rows, self.relaxed)
+        start = time.perf_counter()
+        decisions = self.first_stage.solve(rows, self.relaxed, only_prices=only_prices)
         self.solver_s += decisions.solver_s
+        self.n_asked += decisions.coordination.n_iterations
+        self.problem_s += time.perf_counter() - start - decisions.solver_s
+        if decisions.fallback == SOFTENED and not may_soften:
+            raise SolverFailedError("solved only with softened constraints")
+        self.note(decisions.fallback)
         return decisions
+
+    def coordinated(self, kept: Decisions) -> Coordination:
+        """How well the networks agree on the decisions that are kept, after all solves."""
+        return replace(kept.coordination, n_iterations=self.n_asked)
+
+    def note(self, fallback: str) -> None:
+        """Note what was fallen back on, if anything."""
+        if fallback:
+            self.fallbacks.add(fallback)
 
     @property
     def wall_s(self) -> float:
@@ -123,6 +160,7 @@ class Window:
             riskless = price(self._solve_without_risk(rows))
         except SolverFailedError as error:
             log.warning("no prices without risk (%s)", error)
+            self.note("no_riskless_prices")
             riskless = None
         return NodalPrices(actual, riskless, loss)
 
@@ -135,18 +173,12 @@ class Window:
     def _solve_without_risk(self, rows: Sequence[ChanceRow]) -> Decisions:
         """Solve the same window as the deterministic method would."""
         self._assign(self.second.without_reserves)
-        return self.solve([replace(row, conic=False, kappa=0.0) for row in rows])
+        riskless = [replace(row, conic=False, kappa=0.0) for row in rows]
+        return self.solve(riskless, only_prices=True, may_soften=False)
 
     def _assign(self, second: SecondStage) -> None:
         """Set the parameters of the compiled problem."""
-        stage = self.first_stage
-        stage.parameters.assign(
-            book=self.book,
-            tariff=self.tariff,
-            second=second,
-            losses=self.losses if self.relaxed is None else no_losses(stage.roster),
-            roster=stage.roster,
-            groups=stage.groups,
-            policy=stage.policy,
-            q_damping=stage.q_damping,
-        )
+        start, stage = time.perf_counter(), self.first_stage
+        losses = self.losses if self.relaxed is None else no_losses(stage.roster)
+        stage.assign(self.book, self.tariff, second, losses)
+        self.problem_s += time.perf_counter() - start

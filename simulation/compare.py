@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulation.options import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -68,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_free(folder)
         text, tables = compare(read_run(options.a), read_run(options.b))
     except (ValueError, OSError) as error:
-        # Messages of libraries may have several lines.
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         return 2
     text = f"A: {options.a}\nB: {options.b}\n\n{text}"
     try:

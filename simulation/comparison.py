@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from configs.files import read_text
+from configs.limits import SETTINGS_BYTES
+from configs.schema import MINUTES_PER_DAY
+from configs.yaml_text import parse
 from simulation.gains import KINDS
 from simulation.kpis import CONFIDENCE, REPLICATES
 from simulation.run_folders import read_summary
@@ -79,19 +82,28 @@ def read_run(folder: Path) -> FinishedRun:
         if summary is None:
             msg = f"{folder}: damaged run: summary.json is missing or not readable"
             raise ComparisonError(msg)
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = parse(read_text(folder / "config.yaml", SETTINGS_BYTES))
         numbers = {
             place: float(value)
             for place, value in flatten(summary)
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
-        settings = dict(flatten(config))
-        return FinishedRun(
-            settings, numbers, config["step_minutes"], _steps(folder), _peers(folder)
-        )
+        minutes = config["step_minutes"]
+        if type(minutes) is not int or not 1 <= minutes <= MINUTES_PER_DAY:
+            msg = f"{folder}: damaged run: step_minutes in config.yaml is {minutes!r:.40}"
+            raise ComparisonError(msg)
+        return FinishedRun(dict(flatten(config)), numbers, minutes, _steps(folder), _peers(folder))
     except ComparisonError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         # Of a table cut short, pyarrow tells in an ArrowInvalid, which is a ValueError.
         msg = f"{folder}: damaged run: {type(error).__name__}: {error}"
         raise ComparisonError(msg) from error
@@ -259,7 +271,8 @@ def _steps(folder: Path) -> pd.DataFrame:
         "violations": violations.groupby("time").size(),
     }
     steps = pd.DataFrame({name: columns[name] for name in columns})
-    return steps.reindex(columns["cost_eur"].index).fillna(0.0).astype(float)
+    steps = steps.reindex(columns["cost_eur"].index).fillna(0.0).astype(float)
+    return steps.set_index(pd.DatetimeIndex(steps.index))
 
 
 def _peers(folder: Path) -> pd.DataFrame:
@@ -267,7 +280,7 @@ def _peers(folder: Path) -> pd.DataFrame:
     columns = ["peer_id", "network", "kind", "net_eur"]
     file = folder / "peer_outcomes.parquet"
     table = pd.read_parquet(file)[columns] if file.exists() else pd.DataFrame(columns=columns)
-    return table.set_index("peer_id")
+    return table.astype({"net_eur": float}).set_index("peer_id")
 
 
 def _periods(run: FinishedRun, minutes: int) -> pd.DataFrame:

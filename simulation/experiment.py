@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulation.options import add_overrides, add_plugins
+from simulation.options import add_overrides, add_plugins, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stack.enter_context(_engine(options, folder))
             stored_energy_value = check(runs, _plugins(options))
         except (ValueError, OSError) as error:
-            # Messages of libraries may have several lines.
-            message = " ".join(str(error).split())
+            message = one_line(error)
             place = "" if options.experiment in message else f"{options.experiment}: "
             sys.stderr.write(f"error: {place}{message}\n")
             return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -274,5 +275,6 @@ def _rate(row: pd.Series, scope: str) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
-    """Join the cells of a row."""
-    return f"| {' | '.join(cells)} |"
+    """Join the cells of a row; what is a name or a word there stays one in a page."""
+    words = (" ".join(escape(cell, quote=False).split()).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(words)} |"

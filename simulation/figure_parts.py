@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from simulation.palette import BLUE, ORANGE, SKY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a treatment's name may hold anything
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -36,16 +39,6 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "drcosim",
 }
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK, GREY = [
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-    "#999999",
-]
 COORDINATION = {
     "none": ("no coordination", ORANGE, "s"),
     "within_network": ("within networks", SKY, "^"),

@@ -10,14 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from simulation.figure_parts import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SKY,
     STYLE,
     bars,
     categories_of,
@@ -26,6 +18,7 @@ from simulation.figure_parts import (
     rate_axis,
     with_legend,
 )
+from simulation.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from simulation.strategic_figures import learning, strategic_gains, strategic_violation
 
 if TYPE_CHECKING:

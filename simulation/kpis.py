@@ -71,7 +71,8 @@ class ScenarioTally:
         self.network_steps += 1
         for day, event in zip(error_day, violated, strict=True):
             self.scenarios[run_day, int(day)] += 1
-            self.events[run_day, int(day)] += bool(event)
+            if event:
+                self.events[run_day, int(day)] += 1
 
     def __add__(self, other: ScenarioTally) -> ScenarioTally:
         out = ScenarioTally(self.network_steps + other.network_steps)
@@ -134,8 +135,16 @@ class RunTotals:
         Energy traded between peers of one network, and of two. [kWh]
     uncertified : int
         Network-steps whose certificate exceeds the promise.
+    steps : int
+        Steps.
     fallbacks : dict of str to int
-        Degraded clearings by name.
+        Steps in which a solver failed by what was fallen back on: see :mod:`market.fallbacks`.
+    fallback_clearings : int
+        Clearings in which a solver failed.
+    failed_dispatches_of_checks : int
+        Dispatches that failed in Monte Carlo checks, where the cleared shares stood in.
+    power_flow_failures : dict of str to int
+        Steps whose AC replay has no solution, by network.
     clearings, passes : int
         Clearings, and the solves in them.
     rejected_bids : int
@@ -155,7 +164,11 @@ class RunTotals:
     within_kwh: float = 0.0
     across_kwh: float = 0.0
     uncertified: int = 0
+    steps: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
+    fallback_clearings: int = 0
+    failed_dispatches_of_checks: int = 0
+    power_flow_failures: dict[str, int] = field(default_factory=dict)
     clearings: int = 0
     passes: int = 0
     rejected_bids: int = 0
@@ -170,6 +183,26 @@ class RunTotals:
         """Add the costs of a step by component. [EUR]"""
         for component, amount in costs.items():
             self.costs_eur[component] = self.costs_eur.get(component, 0.0) + amount
+
+    def add_step(self, fallback: str) -> None:
+        """Count a step, and what it fell back on, if anything."""
+        self.steps += 1
+        if fallback:
+            self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + 1
+
+    def add_power_flow_failure(self, network: str) -> None:
+        """Count a step whose replay has no solution."""
+        self.power_flow_failures[network] = self.power_flow_failures.get(network, 0) + 1
+
+    @property
+    def fallback_steps(self) -> int:
+        """Steps in which a solver failed."""
+        return sum(self.fallbacks.values())
+
+    @property
+    def fallback_share(self) -> float:
+        """Share of the steps in which a solver failed."""
+        return self.fallback_steps / self.steps if self.steps else 0.0
 
     def add_replay(self, network: str, *, violated: bool, binding: bool) -> None:
         """Count one network and step."""

@@ -12,7 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from configs.loading import dump
+from simulation.atomic import write_json, write_text
+from simulation.checkpoint import CheckpointError, require_same_origin
 
 if TYPE_CHECKING:
     from configs.schema import ScenarioConfig
@@ -24,6 +28,7 @@ PACKAGES = (
     "scipy",
     "cvxpy",
     "clarabel",
+    "scs",
     "pandapower",
     "power-grid-model",
     "numba",
@@ -37,6 +42,11 @@ WRAPPED = (
 )
 
 
+NAME = "manifest.json"
+CONFIG = "config.yaml"
+"""Files in the folder of a run."""
+
+
 class Manifest:
     """``manifest.json`` and ``config.yaml`` of a run.
 
@@ -48,10 +58,20 @@ class Manifest:
         The scenario.
     world : World
         What the run starts from.
+
+    Attributes
+    ----------
+    origin : dict
+        Checksums of settings and data: a run is resumed with the same ones only.
     """
 
     def __init__(self, folder: Path, config: ScenarioConfig, world: World) -> None:
         self.folder = folder
+        self._config = dump(config)
+        self.origin: dict[str, Any] = {
+            "config_sha256": hashlib.sha256(self._config.encode()).hexdigest(),
+            "data_sha256": _checksums(config, world),
+        }
         history_days = config.forecast.sample_days + config.forecast.climatology_days + 2
         wraps = world.first_row < history_days * config.steps_per_day
         self._fixed: dict[str, Any] = {
@@ -62,12 +82,37 @@ class Manifest:
             "python": platform.python_version(),
             "versions": {package: metadata.version(package) for package in PACKAGES},
             "git_commit": _git_commit(),
-            "data_sha256": _checksums(config, world),
+            **self.origin,
             "prices": world.tariff.source,
             "profiles": str(config.profiles.file or "SimBench extract, ODbL 1.0"),
             "notes": [WRAPPED] if wraps else [],
         }
-        (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+
+    def begin(self) -> None:
+        """Write the settings, then the manifest of a run that has just been started."""
+        write_text(self.folder / CONFIG, self._config)
+        self.write("running")
+
+    def resume(self) -> None:
+        """Take up the manifest of the run as it was started, if that got so far.
+
+        Raises
+        ------
+        CheckpointError
+            If that run started from something else, or is finished.
+        """
+        path = self.folder / NAME
+        found = read_manifest(self.folder)
+        if found is None:
+            return
+        if found.get("status") == "finished":
+            raise CheckpointError(f"{self.folder}: is finished already")
+        if "config_sha256" not in found:
+            msg = f"{path}: is of a version of this program whose runs cannot be resumed"
+            raise CheckpointError(msg)
+        require_same_origin(path, found, self.origin)
+        again = {key: self._fixed[key] for key in ("started", "versions", "git_commit")}
+        self._fixed = {**found, "resumed": [*found.get("resumed", []), again]}
 
     def write(self, status: str) -> None:
         """Write the manifest.
@@ -77,9 +122,16 @@ class Manifest:
         status : str
             ``running``, ``finished``, ``interrupted`` or ``failed``.
         """
-        content = {**self._fixed, "status": status, "written": _now()}
-        path = self.folder / "manifest.json"
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(self.folder / NAME, {**self._fixed, "status": status, "written": _now()})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read the manifest of a run; None if there is none, or none that can be read."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _now() -> str:
@@ -104,7 +156,12 @@ def _git_commit() -> str | None:
 
 def _checksums(config: ScenarioConfig, world: World) -> dict[str, str]:
     """Checksums of the data as used, and of the user's files."""
-    out = {"profiles": hashlib.sha256(world.profiles.values.tobytes()).hexdigest()}
+    prices = np.stack([world.tariff.retail, world.tariff.feed_in, world.tariff.loss])
+    out = {
+        "profiles": hashlib.sha256(world.profiles.values.tobytes()).hexdigest(),
+        "prices": hashlib.sha256(prices.tobytes()).hexdigest(),
+        "peers": hashlib.sha256(repr(world.peers).encode()).hexdigest(),
+    }
     for network in world.networks:
         digest = hashlib.sha256()
         for array in (network.bus, network.r_ohm, network.x_ohm, network.load_kw):

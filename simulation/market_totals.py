@@ -13,7 +13,7 @@ from market.settlement import dso_surplus
 from simulation.outcomes import gains_from_trade
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -162,6 +162,18 @@ class MarketTotals:
         self.peak_p2p_kw = np.maximum(self.peak_p2p_kw, np.abs(exchange))
         self.peak_substation_kw = np.maximum(self.peak_substation_kw, np.abs(substation))
         self.stored_kwh = column("soc_kwh")
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums so far."""
+        given = ("roster", "book", "_tariff", "_costs", "_stored_at_start")
+        sums = {name: value for name, value in vars(self).items() if name not in given}
+        return {**sums, "items": self.book.items}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+        sums = dict(state)
+        self.book.items = sums.pop("items")
+        vars(self).update(sums)
 
     # At the end ----------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import logging
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mesa
 import numpy as np
@@ -21,6 +22,7 @@ from market.acceptance import CERTIFICATE_TOLERANCE
 from market.book import TariffWindow
 from market.charges import grid_charges
 from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operational_cost
+from market.finite import require_finite
 from market.price_blocks import n_blocks
 from market.recourse import network_errors
 from market.settlement import Metered, Recourse, settle
@@ -29,11 +31,13 @@ from simulation.market_totals import MarketTotals
 from simulation.out_of_sample import MonteCarlo
 from simulation.outcomes import outcomes, pool_prices
 from simulation.records import Cleared, Realised, Replayed, Settled, StepRecord
+from simulation.stopwatch import Stopwatch, timed
 from simulation.strategy_state import read_states, restore_states, save_states
 from simulation.streams import stream
 from simulation.trading import PeerTrading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,10 +49,13 @@ if TYPE_CHECKING:
     from market.bids import Bid
     from market.book import BidBook
     from market.clearing import ClearingResult
+    from simulation.records import Check
     from simulation.setup import World
     from simulation.tables import StepTables
 
     Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 
 class CoSimulation(mesa.Model):
@@ -72,7 +79,7 @@ class CoSimulation(mesa.Model):
         self.roster = world.roster
         self.now = 0
         self.totals = RunTotals(self.roster.network)
-        self.seconds = {"solver": 0.0, "ac": 0.0}
+        self.stopwatch = Stopwatch()
         position = {column: k for k, column in enumerate(world.profiles.columns)}
         specs = [spec for group in world.peers for spec in group]
         self.players = make_players(specs, partial(stream, config.seed, "strategy"))
@@ -118,7 +125,7 @@ class CoSimulation(mesa.Model):
             markups = self._markups()
             self._cleared = Cleared(self.now, bids, rejected, book, result, awards, markups)
         cleared = self._cleared
-        checks = self.monte_carlo.check(self.now, cleared, self._prices())
+        checks = self._check(cleared)
         realised = self._realise(cleared)
         replayed = self._replay(cleared, realised)
         settled = self._settle(cleared, realised, replayed)
@@ -130,21 +137,26 @@ class CoSimulation(mesa.Model):
 
     # Forecast, bid, validate, clear ----------------------------------------------------------
 
+    @timed("forecasts")
     def _forecast(self) -> Array:
         """Every peer scales the forecast of the profiles; operators learn the past errors."""
         row, archive = self.world.first_row + self.now, self.world.archive
         forecast = archive.forecast(row)
-        past = [archive.past(row, lead) for lead in range(self.roster.n_steps)]
+        past = archive.past(row, np.arange(self.roster.n_steps))
+        columns = self.world.profiles.columns
+        require_finite("forecast", forecast, columns, step=self.now)
+        require_finite("past forecast error", past.errors, columns, step=self.now)
         for prosumer in self.prosumers:
             prosumer.forecast(forecast)
         for operator in self.operators:
             operator.open_window(self.now, forecast, past)
         return forecast
 
-    def _bid(self) -> list[Bid]:
+    @timed("bids")
+    def _bid(self) -> list[tuple[str, Bid]]:
         """Every peer submits its bid."""
         by_network = dict(zip(self.roster.network, self._observations(), strict=True))
-        return [prosumer.bid(by_network[prosumer.network]) for prosumer in self.prosumers]
+        return [(p.peer_id, p.bid(by_network[p.network])) for p in self.prosumers]
 
     def _markups(self) -> dict[str, float]:
         """Mark-ups that stand behind the bids, by player."""
@@ -166,7 +178,8 @@ class CoSimulation(mesa.Model):
             for price in self._pool_price.tolist()
         ]
 
-    def _validate(self, bids: list[Bid]) -> tuple[dict[str, Bid], dict[str, str]]:
+    @timed("bids")
+    def _validate(self, bids: list[tuple[str, Bid]]) -> tuple[dict[str, Bid], dict[str, str]]:
         """Every operator checks the bids of its own network."""
         accepted: dict[str, Bid] = {}
         rejected: dict[str, str] = {}
@@ -182,6 +195,7 @@ class CoSimulation(mesa.Model):
         self.totals.rejected_bids += len(rejected)
         return accepted, rejected
 
+    @timed("calibration")
     def _clear(self, accepted: dict[str, Bid], forecast: Array) -> tuple[BidBook, ClearingResult]:
         """The DSO clears; peers without a valid bid stay on their retail contracts."""
         tariff = self._observations()[0]  # The supplier's prices are the same for everybody.
@@ -192,8 +206,9 @@ class CoSimulation(mesa.Model):
         }
         ac_before = self._ac_seconds()
         book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window())
-        self.seconds["solver"] += result.solver_s
-        self.seconds["ac"] += self._ac_seconds() - ac_before
+        self.stopwatch.credit("solver", result.solver_s)
+        self.stopwatch.credit("problem", result.problem_s)
+        self.stopwatch.credit("ac_clearing", self._ac_seconds() - ac_before)
         self._count_clearing(result)
         return book, result
 
@@ -203,13 +218,16 @@ class CoSimulation(mesa.Model):
     def _tariff_window(self) -> TariffWindow:
         window = slice(self.now, self.now + self.roster.n_steps)
         tariff = self.world.tariff
-        return TariffWindow(
+        prices = TariffWindow(
             retail=tariff.retail[window],
             feed_in=tariff.feed_in[window],
             loss=tariff.loss[window],
             imbalance_buy=tariff.imbalance_buy[window],
             imbalance_sell=tariff.imbalance_sell[window],
         )
+        for name, values in vars(prices).items():
+            require_finite(f"tariff {name}", values, step=self.now)
+        return prices
 
     def _count_clearing(self, result: ClearingResult) -> None:
         totals = self.totals
@@ -219,16 +237,26 @@ class CoSimulation(mesa.Model):
         for audits in result.audits:
             totals.uncertified += sum(audit.certificate > allowed for audit in audits)
             totals.certificates += [audit.certificate for audit in audits if audit.binding]
-        if result.fallback:
-            totals.fallbacks[result.fallback] = totals.fallbacks.get(result.fallback, 0) + 1
+        totals.fallback_clearings += bool(result.fallback)
 
     # Realise, replay, settle -----------------------------------------------------------------
 
+    @timed("out_of_sample")
+    def _check(self, cleared: Cleared) -> tuple[Check, ...]:
+        """Check the clearing with errors that it did not know, where a check is due."""
+        failed_before = self.dso.failed_dispatches
+        checks = self.monte_carlo.check(self.now, cleared, self._prices())
+        self.totals.failed_dispatches_of_checks += self.dso.failed_dispatches - failed_before
+        return checks
+
+    @timed("devices")
     def _realise(self, cleared: Cleared) -> Realised:
         """Load and renewable power are revealed; the DSO activates; devices follow."""
         k = self.now - cleared.step
         row = (self.world.first_row + self.now) % len(self.world.profiles.values)
         actual_profiles = self.world.profiles.values[row : row + 1]
+        columns = self.world.profiles.columns
+        require_finite("profile value", actual_profiles, columns, step=self.now)
         actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
         load_kw, flexible_kw = cleared.book.reported_load(k, self.roster)
         reported = zip(load_kw.tolist(), flexible_kw.tolist(), strict=True)
@@ -253,15 +281,22 @@ class CoSimulation(mesa.Model):
             ),
             prices=self._prices(),
         )
+        failed_before = self.dso.failed_dispatches
         activations, asked = self.dso.activate(cleared.book, cleared.result, self.now, k, revealed)
+        fallback = "cleared_shares" if self.dso.failed_dispatches > failed_before else ""
         readings = [
             p.follow(award, activation, outlook, k, self.roster.step_hours)
             for p, award, activation, outlook in zip(
                 self.prosumers, cleared.awards, activations, actual, strict=True
             )
         ]
-        return Realised(readings, error_kw, asked)
+        realised = Realised(readings, error_kw, asked, fallback)
+        for quantity in ("p_kw", "q_kvar"):
+            values = realised.column(quantity)
+            require_finite(f"realised {quantity}", values, self.roster.peer_id, step=self.now)
+        return realised
 
+    @timed("ac_replay")
     def _replay(self, cleared: Cleared, realised: Realised) -> Replayed:
         """Run the AC power flow of every network and look for violations."""
         k = self.now - cleared.step
@@ -286,7 +321,7 @@ class CoSimulation(mesa.Model):
                         _row_values(replay, operator.grid.substation_kva),
                         promised[d],
                         offer.rows_at(k, p_kw[members], own_q),
-                        fallback=bool(cleared.result.fallback),
+                        fallback=cleared.result.degraded,
                     )
                 )
         return Replayed(tuple(replays), tuple(promised), tuple(map(tuple, violations)))
@@ -296,14 +331,16 @@ class CoSimulation(mesa.Model):
         operator = self.operators[network]
         p_bus = np.concatenate([[0.0], operator.bus_injections(p_kw)])
         q_bus = np.concatenate([[0.0], operator.bus_injections(q_kvar)])
-        start = time.perf_counter()
         try:
-            return self._replays[network].run(p_bus, q_bus)
-        except PowerFlowError:
+            replay = self._replays[network].run(p_bus, q_bus)
+        except PowerFlowError as error:
+            log.warning("step %d: %s", self.now, error)
             return None
-        finally:
-            self.seconds["ac"] += time.perf_counter() - start
+        buses = [f"network {operator.network}, bus {bus}" for bus in operator.grid.bus]
+        require_finite("voltage", replay.vm_pu, buses, step=self.now)
+        return replay
 
+    @timed("settlement")
     def _settle(self, cleared: Cleared, realised: Realised, replayed: Replayed) -> Settled:
         """Match and price the trades, compute the step's cost and settle all accounts."""
         k, roster, market = self.now - cleared.step, self.roster, self.config.market
@@ -342,6 +379,7 @@ class CoSimulation(mesa.Model):
         accounts.check(ledger, costs, step=self.now)
         return Settled(flows, costs, trades, trade_prices, fee, prices, ledger)
 
+    @timed("settlement")
     def _bus_prices(self, cleared: Cleared) -> tuple[dict[str, Array], ...]:
         """Every operator prices its buses; a fallback has no prices."""
         k, nodal = self.now - cleared.step, cleared.result.prices
@@ -404,6 +442,7 @@ class CoSimulation(mesa.Model):
 
     # Learn and record ------------------------------------------------------------------------
 
+    @timed("bids")
     def _learn(self, record: StepRecord) -> None:
         """Tell every strategy what the step brought."""
         told = outcomes(record, self.roster, self._costs)
@@ -416,11 +455,65 @@ class CoSimulation(mesa.Model):
         specs = [prosumer.spec for prosumer in self.prosumers]
         save_states(folder, self.players, specs, step=self.now)
 
+    # Stop and go on -----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the coming steps depend on, between two steps.
+
+        Restored to a simulation that has just been made from the same configuration and world, the
+        coming steps are the same to the last bit. Forecasts and errors are not part of it: they
+        are computed when asked for.
+        """
+        specs = [prosumer.spec for prosumer in self.prosumers]
+        return {
+            "now": self.now,
+            "streams": {"numpy": self.rng.bit_generator.state, "python": self.random.getstate()},
+            "strategies": read_states(self.players, specs, self.now),
+            "prosumers": [prosumer.state() for prosumer in self.prosumers],
+            "operators": [operator.state() for operator in self.operators],
+            "clearing": self.dso.clearing.state(),
+            "cleared": self._binding(),
+            "pool_price": self._pool_price,
+            "totals": self.totals,
+            "market_totals": self.market_totals.state(),
+            "seconds": dict(self.stopwatch.seconds),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.now = state["now"]
+        self.rng.bit_generator.state = state["streams"]["numpy"]
+        self.random.setstate(state["streams"]["python"])
+        for player, learnt in state["strategies"].items():
+            self.players[player].restore(learnt)
+        for prosumer, own in zip(self.prosumers, state["prosumers"], strict=True):
+            prosumer.restore(own)
+        for operator, own in zip(self.operators, state["operators"], strict=True):
+            operator.restore(own)
+        self.dso.clearing.restore(state["clearing"])
+        self._cleared = state["cleared"]
+        if self._cleared is not None:
+            forecast = self.world.archive.forecast(self.world.first_row + self._cleared.step)
+            for prosumer in self.prosumers:
+                prosumer.forecast(forecast)
+        self._pool_price = state["pool_price"]
+        self.totals = state["totals"]
+        self.market_totals.restore(state["market_totals"])
+        self.stopwatch.seconds.update(state["seconds"])
+
+    def _binding(self) -> Cleared | None:
+        """The clearing that binds the coming step, if any; its bids have had their effect."""
+        if self._cleared is None or self.now % self.config.market.cadence_steps == 0:
+            return None
+        return replace(self._cleared, bids=[], rejected={})
+
+    @timed("recording")
     def _record(self, record: StepRecord) -> None:
         """Write the tables and add to the key figures."""
         self.tables.write_step(record)
         self.market_totals.add(record)
         totals, hours = self.totals, self.roster.step_hours
+        totals.add_step(record.fallback)
         totals.add_costs({name: float(eur.sum()) for name, eur in record.settled.costs.items()})
         energy = hours * record.settled.trades.power_kw
         totals.within_kwh += float(energy[~record.settled.trades.across].sum())
@@ -430,6 +523,8 @@ class CoSimulation(mesa.Model):
             audit = record.cleared.result.audits[d][record.k]
             totals.add_replay(network, violated=bool(found), binding=audit.binding)
             totals.add_causes(violation.cause for violation in found)
+            if record.replayed.replays[d] is None:
+                totals.add_power_flow_failure(network)
         for check in record.checks:
             totals.add_check(self.now // self.config.steps_per_day, check)
 

@@ -21,7 +21,6 @@ Nothing of a check reaches agents or clearings: a run gives the same tables with
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +29,7 @@ from agents.dso import Revealed
 from agents.forecasting import ForecastArchive
 from grid.power_flow import BatchPowerFlow
 from grid.sensitivity import ImpedanceModel, OperatingPoint
+from market.finite import require_finite
 from market.out_of_sample import (
     Fleet,
     Outturn,
@@ -137,7 +137,6 @@ class MonteCarlo:
         dso: Dso,
     ) -> None:
         self.cadence_steps = 0
-        self.seconds = 0.0
         self._world = world
         self._prosumers = prosumers
         self._operators = operators
@@ -171,14 +170,12 @@ class MonteCarlo:
         """
         if not self.cadence_steps or step % self.cadence_steps:
             return ()
-        start = time.perf_counter()
         k, row = step - cleared.step, self._world.first_row + cleared.step
         test = self._errors.draw(row, k)
         forecast = self._world.archive.forecast(row)[k]
         profiles = np.clip(forecast + test.errors, self._lowest, self._highest)
         excess = self.excess(cleared, k, profiles, prices)
         audits = [window[k] for window in cleared.result.audits]
-        self.seconds += time.perf_counter() - start
         return tuple(
             Check(
                 network.name, excess[:, d], test.day, audits[d].certificate, bool(audits[d].binding)
@@ -209,6 +206,9 @@ class MonteCarlo:
         for first in range(0, len(profiles), CHUNK):
             part = slice(first, first + CHUNK)
             p_kw, q_kvar = self.injections(cleared, k, profiles[part], prices)
+            for name, values in (("p_kw", p_kw), ("q_kvar", q_kvar)):
+                what, peers = f"{name} of a Monte Carlo check", self._world.roster.peer_id
+                require_finite(what, values, peers, step=cleared.step + k)
             for d, operator in enumerate(self._operators):
                 members = self._world.roster.members(d)
                 p_bus = operator.bus_injections(p_kw[:, members])

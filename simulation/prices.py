@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from simulation.profiles import mean_over_steps, read_time_table
+from simulation.time_tables import mean_over_steps, read_time_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from configs.schema import Prices
 
 SPOT = "spot_eur_per_kwh"
+LARGEST_SPOT = 1000.0
+"""Largest spot price of a file, either way. [EUR/kWh]"""
 SYNTHETIC = "synthetic spot price (daily and weekly shape, seeded noise)"
 _PEAK_HOURS = (7.5, 18.0)
 _PEAK_WIDTH_HOURS = 2.5
@@ -204,6 +206,13 @@ def _spot_of_file(path: Path, times: pd.DatetimeIndex) -> NDArray[np.float64]:
             msg = f"{path}: no column {SPOT!r}; there are {', '.join(table.columns)}"
             raise PriceError(msg)
         values = table[[SPOT]].to_numpy(np.float64)
+        if (beyond := np.abs(values[:, 0]) > LARGEST_SPOT).any():
+            row = int(beyond.argmax())
+            msg = (
+                f"{path}: {SPOT} {values[row, 0]:g} at {file_times[row]}; allowed are "
+                f"{-LARGEST_SPOT:g} to {LARGEST_SPOT:g}"
+            )
+            raise PriceError(msg)
         step = times[1] - times[0] if len(times) > 1 else file_times[1] - file_times[0]
         if file_times[1] - file_times[0] < step:
             minutes = round(step / pd.Timedelta(minutes=1))

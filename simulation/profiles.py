@@ -6,8 +6,8 @@ generation is positive when it feeds in. The kind of a profile is the prefix of 
 ========== =================================================== ==============
 prefix     what                                                allowed values
 ========== =================================================== ==============
-``load_p`` active power of a load over its nominal value       finite
-``load_q`` reactive power of a load over its nominal value     finite
+``load_p`` active power of a load over its nominal value       -1000 to 1000
+``load_q`` reactive power of a load over its nominal value     -1000 to 1000
 ``pv``     photovoltaic power over the rating                  0 to 1.5
 ``wind``   wind power over the rating                          0 to 1.5
 ========== =================================================== ==============
@@ -25,19 +25,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from configs.schema import MINUTES_PER_DAY, Profiles
+from simulation.time_tables import mean_over_steps, read_time_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from configs.schema import Forecast
 
 BUNDLED = Path(__file__).parent / "data" / "simbench_extract.parquet"
 KIND_OF_PREFIX = {"load_p": "load", "load_q": "load", "pv": "pv", "wind": "wind"}
+LARGEST_LOAD = 1000.0
 LARGEST_GENERATION = 1.5
 
 
@@ -303,158 +305,6 @@ def load_known_forecasts(settings: Forecast, profiles: ProfileSet) -> NDArray[np
     return known
 
 
-def read_time_table(path: Path) -> tuple[pd.DatetimeIndex, pd.DataFrame]:
-    """Read a CSV or Parquet file with a ``time`` column and columns of finite numbers.
-
-    Parameters
-    ----------
-    path : Path
-        File ending in ``.csv`` or ``.parquet``. Times are ISO 8601; those without an offset are
-        UTC.
-
-    Returns
-    -------
-    times : DatetimeIndex
-        UTC, in uniform steps.
-    table : DataFrame
-        The other columns as 64-bit floats.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, a time is missing, unsorted or doubled, or a value is not a
-        finite number.
-    """
-    raw = _read_file(path)
-    if "time" not in raw:
-        msg = f"{path}: no column 'time'; there are {', '.join(map(str, raw.columns[:5]))}"
-        raise ValueError(msg)
-    if len(raw) < 2 or raw.shape[1] < 2:
-        msg = (
-            f"{path}: {len(raw)} rows and {raw.shape[1]} columns; needed are at least two "
-            "rows, the column 'time' and one column of values"
-        )
-        raise ValueError(msg)
-    times = _times(path, raw.pop("time"))
-    table = pd.DataFrame(
-        {str(name): _numbers(path, times, raw[name]) for name in raw.columns}, copy=False
-    )
-    return times, table
-
-
-def mean_over_steps(
-    path: Path, times: pd.DatetimeIndex, values: NDArray[np.float64], step_minutes: int
-) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
-    """Average a uniform series over the steps that it covers completely.
-
-    Parameters
-    ----------
-    path : Path
-        File of the series, for messages.
-    times : DatetimeIndex, length n_times
-        Uniform times.
-    values : ndarray, shape (n_times, n_columns)
-        The series.
-    step_minutes : int
-        Length of a step, counted from midnight. [min]
-
-    Returns
-    -------
-    times : DatetimeIndex
-        Beginning of each step.
-    values : ndarray, shape (n_steps, n_columns)
-        Means.
-
-    Raises
-    ------
-    ValueError
-        If the series is coarser than the step, no divisor of it, or never starts a step.
-    """
-    step = pd.Timedelta(minutes=step_minutes)
-    resolution = times[1] - times[0]
-    if resolution > step or step % resolution != pd.Timedelta(0):
-        msg = (
-            f"{path}: data every {_minutes(resolution)} min; the time step of {step_minutes} min "
-            "must be a multiple of it"
-        )
-        raise ValueError(msg)
-    n_means = step // resolution
-    starts = np.flatnonzero((times - times.normalize()) % step == pd.Timedelta(0))
-    if starts.size == 0:
-        msg = (
-            f"{path}: no time on a full step of {step_minutes} min after midnight; first {times[0]}"
-        )
-        raise ValueError(msg)
-    first = int(starts[0])
-    n_steps = (len(times) - first) // n_means
-    rows = slice(first, first + n_steps * n_means)
-    return times[rows][::n_means], values[rows].reshape(n_steps, n_means, -1).mean(axis=1)
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        msg = f"{path}: no such file"
-        raise ValueError(msg)
-    try:
-        if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, low_memory=False)
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-    # Parsers raise their own kinds of ValueError and, for damaged files, OSError.
-    except (ValueError, OSError) as error:
-        msg = f"{path}: cannot be read ({error})"
-        raise ValueError(msg) from error
-    msg = f"{path}: unknown file type {path.suffix!r}; allowed are .csv and .parquet"
-    raise ValueError(msg)
-
-
-def _times(path: Path, column: pd.Series) -> pd.DatetimeIndex:
-    """Parse the times and demand uniform steps."""
-    if pd.api.types.is_numeric_dtype(column):
-        msg = f"{path}: time {column.iloc[0]} is a number; allowed are ISO 8601 times (UTC)"
-        raise ValueError(msg)
-    parsed = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
-    if parsed.isna().any():
-        row = int(parsed.isna().to_numpy().argmax())
-        msg = f"{path}: data row {row + 1}: time {column.iloc[row]!r} is not an ISO 8601 time"
-        raise ValueError(msg)
-    times = pd.DatetimeIndex(parsed).as_unit("ns")
-    gaps = times[1:] - times[:-1]
-    backward = np.asarray(gaps <= pd.Timedelta(0))
-    if backward.any():
-        row = int(backward.argmax()) + 1
-        state = "twice" if gaps[row - 1] == pd.Timedelta(0) else f"after {times[row - 1]}"
-        msg = f"{path}: data row {row + 1}: time {times[row]} comes {state}; times must increase"
-        raise ValueError(msg)
-    resolution = pd.Timedelta(gaps.to_series().mode()[0])
-    uneven = np.asarray(gaps != resolution)
-    if uneven.any():
-        row = int(uneven.argmax()) + 1
-        msg = (
-            f"{path}: data row {row + 1}: gap between {times[row - 1]} and {times[row]}; times "
-            f"must be {_minutes(resolution)} min apart, as most are"
-        )
-        raise ValueError(msg)
-    return times
-
-
-def _numbers(path: Path, times: pd.DatetimeIndex, column: pd.Series) -> NDArray[np.float64]:
-    """Demand finite numbers."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    is_text = (numbers.isna() & column.notna()).to_numpy()
-    if is_text.any() or pd.api.types.is_bool_dtype(column):
-        row = int(is_text.argmax())
-        msg = f"{path}: column {column.name}: {column.iloc[row]!r} at {times[row]} is not a number"
-        raise ValueError(msg)
-    values = numbers.to_numpy(np.float64, na_value=np.nan)
-    if not np.isfinite(values).all():
-        row = int(np.isfinite(values).argmin())
-        what = "missing value" if np.isnan(values[row]) else f"value {values[row]}"
-        msg = f"{path}: column {column.name}: {what} at {times[row]}; allowed are finite numbers"
-        raise ValueError(msg)
-    return values
-
-
 def _check_columns(path: Path, times: pd.DatetimeIndex, table: pd.DataFrame) -> None:
     """Demand known kinds and possible generation."""
     for column in table.columns:
@@ -463,15 +313,16 @@ def _check_columns(path: Path, times: pd.DatetimeIndex, table: pd.DataFrame) -> 
             allowed = ", ".join(f"{known}:NAME" for known in KIND_OF_PREFIX)
             msg = f"{path}: column {column!r} is of unknown kind; allowed are {allowed}"
             raise ProfileError(msg)
-        if KIND_OF_PREFIX[prefix] == "load":
-            continue
+        is_load = KIND_OF_PREFIX[prefix] == "load"
+        low, high = (-LARGEST_LOAD, LARGEST_LOAD) if is_load else (0.0, LARGEST_GENERATION)
         values = table[column].to_numpy()
-        outside = (values < 0.0) | (values > LARGEST_GENERATION)
+        outside = (values < low) | (values > high)
         if outside.any():
             row = int(outside.argmax())
+            what = "load over nominal value" if is_load else "generation over rating"
             msg = (
-                f"{path}: column {column}: {values[row]} at {times[row]}; generation over rating "
-                f"must lie between 0 and {LARGEST_GENERATION}"
+                f"{path}: column {column}: {values[row]} at {times[row]}; {what} must lie between "
+                f"{low:g} and {high:g}"
             )
             raise ProfileError(msg)
 
@@ -495,7 +346,3 @@ def _read_only(values: NDArray[np.float64]) -> NDArray[np.float64]:
     values = np.ascontiguousarray(values)
     values.flags.writeable = False
     return values
-
-
-def _minutes(duration: pd.Timedelta) -> str:
-    return f"{duration / pd.Timedelta(minutes=1):g}"

@@ -1,16 +1,29 @@
-"""Streams the tables of a run to Parquet files, one row group a day."""
+"""Streams the tables of a run to disk day by day, and makes Parquet files of them at its end.
+
+A Parquet file can only be read when it is complete. So every day goes to a file of its own first,
+``parts/<number>.zip``, which is whole or not there whatever happens; it holds the day's rows of
+every table in Arrow's format. At the end the days become the row groups of ``<table>.parquet``.
+"""
 
 from __future__ import annotations
 
+import zipfile
+from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from simulation.atomic import UNFINISHED, replacing
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+PARTS = "parts"
+"""Folder of the days, in the folder of the run."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 _TYPES = {
@@ -83,25 +96,30 @@ TABLES: dict[str, str] = {
 """Columns of every table, in order."""
 
 
+@cache
 def schema(table: str) -> pa.Schema:
     """Return the Arrow schema of a table; columns without another type are numbers."""
     return pa.schema([(name, _TYPES.get(name, pa.float64())) for name in TABLES[table].split()])
 
 
 class Recorder:
-    """Writes tables as the run goes; nothing is kept longer than a day.
+    """Writes tables as the run goes; nothing is kept in memory longer than a day.
 
     Parameters
     ----------
     folder : Path
         Folder of the run; must exist when rows are flushed.
+
+    Attributes
+    ----------
+    n_parts : int
+        Number of days on disk.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.n_parts = 0
         self._pending: dict[str, list[pa.RecordBatch]] = {table: [] for table in TABLES}
-        self._writers: dict[str, pq.ParquetWriter] = {}
-        self._closed = False
 
     def write(self, table: str, columns: Mapping[str, Sequence[Any] | np.ndarray | Any]) -> None:
         """Add rows to a table.
@@ -121,29 +139,94 @@ class Recorder:
         arrays = []
         for name, kind in zip(form.names, form.types, strict=True):
             value = columns[name]
-            if not isinstance(value, list | tuple | np.ndarray):
-                value = [value] * n_rows
-            arrays.append(pa.array(value, type=kind))
+            if isinstance(value, list | tuple | np.ndarray):
+                arrays.append(pa.array(value, type=kind))
+            else:
+                arrays.append(pa.repeat(pa.scalar(value, type=kind), n_rows))
         self._pending[table].append(pa.RecordBatch.from_arrays(arrays, schema=form))
 
     def flush(self) -> None:
-        """Write what is pending as one row group per table."""
-        for table, batches in self._pending.items():
-            form = schema(table)
-            if table not in self._writers:
-                path = self.folder / f"{table}.parquet"
-                self._writers[table] = pq.ParquetWriter(path, form, compression="zstd")
-            if batches:
-                whole = pa.Table.from_batches(batches, schema=form)
-                self._writers[table].write_table(whole.combine_chunks())
+        """Write what is pending as the next part.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; it is still pending then.
+        """
+        path = self._part(self.n_parts)
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+            for table, rows in self._gathered().items():
+                with archive.open(table, "w", force_zip64=True) as member:
+                    _write_rows(member, rows)
+        self.n_parts += 1
+        for batches in self._pending.values():
             batches.clear()
 
-    def close(self) -> None:
-        """Write what is pending and finish all files; closing again changes nothing."""
-        if self._closed:
-            return
-        self.flush()
-        self._closed = True
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
+    def resume(self, n_parts: int) -> None:
+        """Go on after the first parts; later ones are taken away.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one of the first is not there.
+        """
+        keep = {self._part(number) for number in range(n_parts)}
+        for path in sorted(keep):
+            if not path.exists():
+                raise FileNotFoundError(f"{path} is missing")
+        for path in (self.folder / PARTS).glob("*"):
+            if path not in keep:
+                path.unlink()
+        for path in self.folder.glob(f"*{UNFINISHED}"):
+            path.unlink()
+        self.n_parts = n_parts
+
+    def merge(self) -> None:
+        """Make one Parquet file of every table: a row group of each part, and of what is pending.
+
+        Parts and pending rows stay as they are.
+
+        Raises
+        ------
+        OSError
+            If the files cannot be written; the parts are still there then.
+        """
+        with ExitStack() as stack:
+            writers = {}
+            for table in TABLES:
+                path = stack.enter_context(replacing(self.folder / f"{table}.parquet"))
+                file = pq.ParquetWriter(path, schema(table), compression="zstd")
+                writers[table] = stack.enter_context(file)
+            for part in self._in_order():
+                for table, rows in part.items():
+                    writers[table].write_table(rows)
+
+    def _part(self, number: int) -> Path:
+        return self.folder / PARTS / f"{number + 1:05d}.zip"
+
+    def _gathered(self) -> dict[str, pa.Table]:
+        """Pending rows of the tables that have any."""
+        return {
+            table: pa.Table.from_batches(batches, schema=schema(table)).combine_chunks()
+            for table, batches in self._pending.items()
+            if batches
+        }
+
+    def _in_order(self) -> Iterator[dict[str, pa.Table]]:
+        """Rows of every part, and those that are pending."""
+        for number in range(self.n_parts):
+            with zipfile.ZipFile(self._part(number)) as archive:
+                yield {table: _read_rows(archive.read(table)) for table in archive.namelist()}
+        yield self._gathered()
+
+
+def _write_rows(file: Any, rows: pa.Table) -> None:
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(file, rows.schema, options=options) as writer:
+        writer.write_table(rows)
+
+
+def _read_rows(content: bytes) -> pa.Table:
+    with pa.ipc.open_stream(content) as reader:
+        return reader.read_all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grid.violations import TOLERANCE_PU
+from market.fallbacks import worst
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class Cleared:
     """A clearing and what was told to whom; it binds ``cadence_steps`` steps."""
 
     step: int
-    bids: list[Bid]
+    bids: list[tuple[str, Bid]]
+    """Every sender and its bid."""
     rejected: dict[str, str]
     book: BidBook
     result: ClearingResult
@@ -48,6 +50,8 @@ class Realised:
     """Deviation from the schedule before recourse, (n_peers,). [kW]"""
     asked_kw: Array
     """Recourse asked of every recourse device, (n_recourse,). [kW]"""
+    fallback: str = ""
+    """Empty, or what the activation of the recourse fell back on."""
 
     def column(self, name: str) -> Array:
         """One quantity of all readings, (n_peers,)."""
@@ -120,3 +124,8 @@ class StepRecord:
     def k(self) -> int:
         """Place of the step among those that the clearing binds."""
         return self.step - self.cleared.step
+
+    @property
+    def fallback(self) -> str:
+        """Empty, or the worst of what was fallen back on: see :mod:`market.fallbacks`."""
+        return worst({self.cleared.result.fallback, self.realised.fallback} - {""})

@@ -25,7 +25,7 @@ def status(folder: Path) -> str:
         if manifest["status"] == "finished" and read_summary(folder) is None:
             return "running"
         return str(manifest["status"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "running" if folder.exists() else "not started"
 
 
@@ -33,9 +33,9 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     """Read the summary of a run, if there is one."""
     try:
         content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return dict(content)
+    return content if isinstance(content, dict) else None
 
 
 def begun(folder: Path) -> Path:

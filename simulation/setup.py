@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,8 @@ from agents.forecasting import ForecastArchive
 from agents.foresight import PerfectForesight
 from agents.population import PopulationError, ProfileNames, draw_population, read_population
 from agents.prosumer import registration
+from configs.limits import PEERS
+from configs.schema import Population
 from grid.cases import build_network
 from market.ambiguity import enough_samples
 from market.ledger import COMMON
@@ -24,7 +26,7 @@ from simulation.streams import stream
 
 if TYPE_CHECKING:
     from agents.population import PeerSpec
-    from configs.schema import ScenarioConfig
+    from configs.schema import Network, ScenarioConfig
     from grid.network import RadialNetwork
     from simulation.prices import Tariff
     from simulation.profiles import ProfileSet
@@ -79,7 +81,7 @@ def build_world(config: ScenarioConfig) -> World:
     """
     profiles = load_profiles(config.profiles, config.step_minutes)
     require(profiles, config.start, config.days)
-    networks = tuple(build_network(settings) for settings in config.networks)
+    networks = _networks(config)
     peers = _peers(config, networks, profiles)
     used = sorted({column for group in peers for peer in group for column in peer.columns})
     profiles = profiles.select(used)
@@ -96,6 +98,20 @@ def build_world(config: ScenarioConfig) -> World:
         archive=_archive(config, profiles),
         tariff=make_tariff(config.prices, times, stream(config.seed, "prices")),
         first_row=profiles.row_of(config.start),
+    )
+
+
+def _networks(config: ScenarioConfig) -> tuple[RadialNetwork, ...]:
+    """Build the networks; those that differ in name and peers alone share one grid."""
+    nobody = {"name": "grid", "population": Population(), "peer_table": None}
+    grids: dict[Network, RadialNetwork] = {}
+    for settings in config.networks:
+        grid = settings.model_copy(update=nobody)
+        if grid not in grids:
+            grids[grid] = build_network(settings)
+    return tuple(
+        replace(grids[settings.model_copy(update=nobody)], name=settings.name)
+        for settings in config.networks
     )
 
 
@@ -140,6 +156,12 @@ def _peers(
                 _profile_names(profiles),
                 stream(config.seed, "population", network.name),
             )
+        if len(taken) + len(peers) > PEERS:
+            msg = (
+                f"network {network.name}: {len(taken) + len(peers):,} peers with those of the "
+                f"networks before; allowed are at most {PEERS:,}"
+            )
+            raise PopulationError(msg)
         for peer in peers:
             _check_peer(peer, network.name, taken, profiles)
             taken.add(peer.peer_id)

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from simulation.figure_parts import BLACK, BLUE, GREY, ORANGE, RED, bars, rate_axis, with_legend
+from simulation.figure_parts import bars, rate_axis, with_legend
+from simulation.palette import BLACK, BLUE, GREY, ORANGE, RED
 from simulation.strategic_peers import MARKUP
 
 if TYPE_CHECKING:

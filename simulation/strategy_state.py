@@ -6,6 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from agents.strategies.protocol import StrategyError
+from configs.files import InputFileError, read_text
+from configs.limits import TABLE_BYTES
+from simulation.atomic import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,10 +80,7 @@ def save_states(
     saved = {
         player: {**made_as[player], "state": state} for player, state in states.items() if state
     }
-    path = folder / NAME
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_json(folder / NAME, saved)
 
 
 def restore_states(path: Path, players: Mapping[str, Strategy], peers: Iterable[PeerSpec]) -> None:
@@ -110,6 +110,8 @@ def restore_states(path: Path, players: Mapping[str, Strategy], peers: Iterable[
             if entry[key] != value:
                 raise ValueError(f"{place}: {key} is {entry[key]!r}, but {value!r} in this run")
         try:
+            if not isinstance(entry["state"], dict):
+                raise TypeError(f"{entry['state']!r:.40} is no dict")
             players[player].restore(entry["state"])
         except (
             Exception
@@ -126,13 +128,17 @@ def _made_as(peers: Iterable[PeerSpec]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read a file of states."""
     try:
-        states = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"strategy_state {path}: {error.strerror}") from error
-    except ValueError as error:
+        states = json.loads(read_text(path, TABLE_BYTES), parse_constant=_no_number)
+    except InputFileError as error:
+        raise ValueError(f"strategy_state {error}") from error
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"strategy_state {path}: not a JSON file: {error}") from error
     if not isinstance(states, dict):
         msg = f"strategy_state {path}: should hold states by peer, got {type(states).__name__}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulation.atomic import write_json
 from simulation.market_kpis import market_kpis
 from simulation.streams import stream
 
@@ -14,6 +14,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulation.model import CoSimulation
+    from simulation.stopwatch import Stopwatch
+
+PHASES = (
+    "start_up",
+    "forecasts",
+    "bids",
+    "calibration",
+    "problem",
+    "solver",
+    "ac_clearing",
+    "out_of_sample",
+    "devices",
+    "ac_replay",
+    "settlement",
+    "recording",
+)
+"""Where the seconds of a run go, in the order of a step: until its first step; forecasts and error
+samples; bids and what strategies learn; margins and certificates, all else of a clearing included;
+putting the solver's problems together; the solver; the AC engine inside the clearing; Monte Carlo
+checks; activation and what devices do; the AC replay; trades, prices and accounts; tables."""
+SHOWN_S = 0.05
+"""The terminal does not show phases shorter than this. [s]"""
 
 
 def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
@@ -33,8 +55,6 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
     """
     totals, market = model.totals, model.config.market
     certificates = np.array(totals.certificates)
-    solver, ac = model.seconds["solver"], model.seconds["ac"]
-    checks = model.monte_carlo.seconds
     energy = model.market_totals
     return {
         "scenario": model.config.name,
@@ -65,23 +85,33 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "clearings": totals.clearings,
         "solves": totals.passes,
         "uncertified_clearings": totals.uncertified,
-        "fallback_clearings": sum(totals.fallbacks.values()),
+        "fallback_clearings": totals.fallback_clearings,
+        "fallback_steps": totals.fallback_steps,
+        "fallback_share": totals.fallback_share,
         "fallbacks": totals.fallbacks,
+        "failed_dispatches_of_checks": totals.failed_dispatches_of_checks,
+        "power_flow_failures": {n: totals.power_flow_failures.get(n, 0) for n in totals.networks},
         "rejected_bids": totals.rejected_bids,
-        "seconds": {
-            "solver": solver,
-            "ac": ac,
-            "out_of_sample": checks,
-            "other": wall_s - solver - ac - checks,
-            "total": wall_s,
-        },
+        "seconds": _seconds(model.stopwatch, wall_s),
     }
+
+
+def _seconds(watch: Stopwatch, wall_s: float) -> dict[str, Any]:
+    """Tell where the time went: engines and the rest, and all of it by phase."""
+    by_phase = {phase: watch.seconds.get(phase, 0.0) for phase in PHASES}
+    by_phase["rest"] = wall_s - sum(by_phase.values())
+    engines = {
+        "solver": by_phase["solver"],
+        "ac": by_phase["ac_clearing"] + by_phase["ac_replay"],
+        "out_of_sample": by_phase["out_of_sample"],
+    }
+    other = wall_s - sum(engines.values())
+    return {**engines, "other": other, "total": wall_s, "by_phase": by_phase}
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> str:
     """Write ``summary.json`` and return the summary as text."""
-    path = folder / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "summary.json", summary)
     return as_text(summary, folder)
 
 
@@ -123,20 +153,38 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
         lines.append(f"single violations by cause: {causes}")
     lines += [
         f"clearings {s['clearings']} ({s['solves']} solves), uncertified network-steps "
-        f"{s['uncertified_clearings']}, fallbacks {s['fallback_clearings']}, rejected bids "
+        f"{s['uncertified_clearings']}, steps with fallbacks {s['fallback_steps']}, rejected bids "
         f"{s['rejected_bids']}",
         f"seconds: solver {seconds['solver']:.1f}, AC power flow {seconds['ac']:.1f}, "
         f"everything else {seconds['other']:.1f}",
+        "by phase: "
+        + ", ".join(
+            f"{phase.replace('_', ' ')} {spent:.1f}"
+            for phase, spent in seconds["by_phase"].items()
+            if spent >= SHOWN_S
+        ),
         f"results in {folder}",
         "",
     ]
-    if s["fallback_clearings"] or s["uncertified_clearings"]:
-        lines.insert(
-            1,
-            f"WARNING: {s['fallback_clearings']} fallback clearings {s['fallbacks'] or ''}, "
-            f"{s['uncertified_clearings']} network-steps without certificate",
-        )
+    lines[1:1] = _warnings(s)
     return "\n".join(lines)
+
+
+def _warnings(s: dict[str, Any]) -> list[str]:
+    """Say first what did not go as it should."""
+    fallbacks = ", ".join(f"{name} {n}" for name, n in s["fallbacks"].items())
+    failures = ", ".join(f"{name} {n}" for name, n in s["power_flow_failures"].items() if n)
+    found = {
+        f"{s['fallback_steps']} steps with fallbacks of the solver: {fallbacks}": fallbacks,
+        f"{s['failed_dispatches_of_checks']} dispatches of Monte Carlo checks failed": s[
+            "failed_dispatches_of_checks"
+        ],
+        f"{s['uncertified_clearings']} network-steps without certificate": s[
+            "uncertified_clearings"
+        ],
+        f"no AC power flow solution in steps of these networks: {failures}": failures,
+    }
+    return [f"WARNING: {text}" for text, so in found.items() if so]
 
 
 def _market_lines(market: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from simulation.recorder import Recorder
     from simulation.records import StepRecord
     from simulation.setup import World
+
+MOST_BLOCKS = 50
+"""Price blocks of a unit that are listed; no valid offer has more."""
 
 
 class StepTables:
@@ -85,7 +88,7 @@ class StepTables:
             self.recorder.write("peers", {"network": network.name, **columns})
 
     def write_step(self, record: StepRecord) -> None:
-        """Write all tables of one step; a day's rows go to disk together."""
+        """Write all tables of one step."""
         at = {"step": record.step, "time": self._time(record.step)}
         if record.k == 0:
             self._bids(record, at)
@@ -101,8 +104,6 @@ class StepTables:
         self._risk(record, at)
         self._dso_surplus(record, at)
         self._out_of_sample(record, at)
-        if (record.step + 1) % self.config.steps_per_day == 0:
-            self.recorder.flush()
 
     def write_totals(self, totals: MarketTotals) -> None:
         """Write what the steps so far brought every account and every peer."""
@@ -115,8 +116,8 @@ class StepTables:
     def _bids(self, record: StepRecord, at: dict[str, object]) -> None:
         rejected = record.cleared.rejected
         rows = [
-            (bid.peer_id, *offer, bid.peer_id not in rejected, rejected.get(bid.peer_id, ""))
-            for bid in record.cleared.bids
+            (sender, *offer, sender not in rejected, rejected.get(sender, ""))
+            for sender, bid in record.cleared.bids
             for offer in offer_rows(bid)
         ]
         names = ("peer_id", "offer", "quantity_kw", "price_eur_per_kwh", "accepted", "reason")
@@ -138,9 +139,9 @@ class StepTables:
                 {
                     **at,
                     "network": network.name,
-                    "status": "fallback" if result.fallback else "solved",
-                    # Empty where nothing was degraded, so that it counts as false.
-                    "fallback": result.fallback,
+                    "status": "fallback" if result.degraded else "solved",
+                    # Empty where no solver failed, so that it counts as false.
+                    "fallback": record.fallback,
                     "n_iterations": result.n_passes,
                     "solver_s": result.solver_s if record.k == 0 else 0.0,
                     "wall_s": result.wall_s if record.k == 0 else 0.0,
@@ -376,33 +377,40 @@ def offer_rows(bid: Bid) -> Iterator[tuple[str, float, float]]:
     """
     nan = float("nan")
 
-    def first(value: object) -> float:
+    def first(holder: object, name: str) -> float:
+        return number(getattr(holder, name, nan))
+
+    def number(value: object) -> float:
         try:
             return float(np.asarray(value, dtype=float).reshape(-1)[0])
-        except (TypeError, ValueError, IndexError):
+        except Exception:  # anything may stand in a malformed bid
             return nan
 
     def each(value: object) -> Iterator[object]:
-        return iter(np.atleast_1d(np.asarray(value, dtype=object)))
+        return islice(iter(np.atleast_1d(np.asarray(value, dtype=object))), MOST_BLOCKS)
 
-    yield "load", first(bid.load_kw), first(bid.buy_limit_eur_per_kwh)
+    yield "load", first(bid, "load_kw"), first(bid, "buy_limit_eur_per_kwh")
     if bid.renewable is not None:
-        yield "renewable", first(bid.renewable.available_kw), first(bid.sell_limit_eur_per_kwh)
+        yield (
+            "renewable",
+            first(bid.renewable, "available_kw"),
+            first(bid, "sell_limit_eur_per_kwh"),
+        )
     if bid.dispatchable is not None:
         unit = bid.dispatchable
-        if isinstance(unit.blocks, PriceBlocks):
-            quantity, price = unit.blocks.quantity_kw, unit.blocks.price_eur_per_kwh
-            for pair in zip_longest(each(quantity), each(price)):
-                yield "dispatchable", first(pair[0]), first(pair[1])
+        blocks = getattr(unit, "blocks", None)
+        if isinstance(blocks, PriceBlocks):
+            for pair in zip_longest(each(blocks.quantity_kw), each(blocks.price_eur_per_kwh)):
+                yield "dispatchable", number(pair[0]), number(pair[1])
         else:
-            yield "dispatchable", first(unit.p_max_kw), first(unit.cost_eur_per_kwh)
+            yield "dispatchable", first(unit, "p_max_kw"), first(unit, "cost_eur_per_kwh")
     if bid.storage is not None:
-        yield "charge", first(bid.storage.charge_max_kw), first(bid.storage.wear_eur_per_kwh)
-        yield "discharge", first(bid.storage.discharge_max_kw), first(bid.storage.wear_eur_per_kwh)
+        wear = first(bid.storage, "wear_eur_per_kwh")
+        yield "charge", first(bid.storage, "charge_max_kw"), wear
+        yield "discharge", first(bid.storage, "discharge_max_kw"), wear
     if bid.flexible is not None:
-        flexible = bid.flexible
-        worth = first(flexible.willingness_to_pay_eur_per_kwh)
-        yield "flexible", first(flexible.baseline_kw), worth
+        worth = first(bid.flexible, "willingness_to_pay_eur_per_kwh")
+        yield "flexible", first(bid.flexible, "baseline_kw"), worth
     if bid.recourse is not None:
-        yield "recourse_up", nan, first(bid.recourse.up_eur_per_kwh)
-        yield "recourse_down", nan, first(bid.recourse.down_eur_per_kwh)
+        yield "recourse_up", nan, first(bid.recourse, "up_eur_per_kwh")
+        yield "recourse_down", nan, first(bid.recourse, "down_eur_per_kwh")

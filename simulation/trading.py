@@ -81,7 +81,7 @@ class PeerTrading:
         """
         schedule, book, roster = cleared.result.schedule, cleared.book, self._roster
         nodal, sell_limit, buy_limit = cleared.result.prices, book.sell_limit[k], book.buy_limit[k]
-        # After a fallback there are no prices, and no trades.
+        # Without prices, after a fallback, there are no trades either.
         pool_price = np.full(roster.n_networks, np.nan) if nodal is None else nodal.pool[k]
         asked = reservation_price(book, k, schedule.dispatchable[k], pool_price, roster)
         trades = self._match(

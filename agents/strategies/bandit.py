@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.strategies.learning import MarkupLearner, softmax
-from agents.strategies.parameters import check_choice, check_number
+from agents.strategies.parameters import check_choice, check_number, series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,5 +104,6 @@ class Bandit(MarkupLearner):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
         super().restore(state)
-        self._value = np.array(state["value"], dtype=float)
-        self._trials = np.array(state["trials"], dtype=int)
+        n = len(self.markups)
+        self._value = series("value", state["value"], (n,))
+        self._trials = series("trials", state["trials"], (n,), 0).astype(int)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agents.strategies.markup import shade
 from agents.strategies.parameters import check_count, check_number
+from configs.limits import WHOLE_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +97,12 @@ class MarkupLearner(ABC):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
+        if state["step"] is not None:
+            check_count("step", state["step"], 0, WHOLE_NUMBER)
+        check_count("action", state["action"], 0, len(self.markups) - 1)
+        if state["gain_eur"] is not None:
+            check_number("gain_eur", state["gain_eur"], -inf)
+        check_number("largest_eur", state["largest_eur"], 0.0)
         self._step, self._action = state["step"], state["action"]
         self._gain_eur, self._largest_eur = state["gain_eur"], state["largest_eur"]
         self._rng.bit_generator.state = state["rng"]

@@ -21,4 +21,12 @@ class Memoryless:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """There is nothing to restore."""
+        """There is nothing to restore.
+
+        Raises
+        ------
+        ValueError
+            If there is, of another strategy.
+        """
+        if state:
+            raise ValueError(f"learns nothing, but has a state with {', '.join(map(str, state))}")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.strategies.forecast import scale_forecast
-from agents.strategies.parameters import check_count, check_number
+from agents.strategies.parameters import check_count, check_number, series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,8 +88,9 @@ class RiskAverse:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a past."""
+        past = series("past", state["past"] or np.empty((0, 4)), (len(state["past"]), 4))
         self._past.clear()
-        self._past.extend(list(step) for step in state["past"])
+        self._past.extend(past.tolist())
 
 
 def quantile_factor(actual: Array, forecast: Array, level: float) -> float:

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.strategies.learning import MarkupLearner, softmax
-from agents.strategies.parameters import check_choice, check_number
+from agents.strategies.parameters import check_choice, check_number, series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,4 +133,5 @@ class RothErev(MarkupLearner):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
         super().restore(state)
-        self._propensity = np.array(state["propensity"], dtype=float)
+        n = len(self.markups)
+        self._propensity = series("propensity", state["propensity"], (n,), LEAST_PROPENSITY)

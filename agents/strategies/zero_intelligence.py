@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.strategies.parameters import check_count, series
+from configs.limits import WHOLE_NUMBER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -75,7 +78,10 @@ class ZeroIntelligence:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
-        self._step, self._draw = state["step"], np.array(state["draw"], dtype=float)
+        draw = series("draw", state["draw"], (len(state["draw"]),), 0.0)
+        if state["step"] is not None:
+            check_count("step", state["step"], 0, WHOLE_NUMBER)
+        self._step, self._draw = state["step"], draw
         self._rng.bit_generator.state = state["rng"]
 
 

@@ -40,13 +40,14 @@ def make_operator(peers=PEERS, grid_model="ac_sensitivity") -> DnOperator:
     settings = Market(grid_model=grid_model)
     operator = DnOperator(mesa.Model(), NETWORK, peers, POSITION, settings)
     rng = np.random.default_rng(2)
-    operator.open_window(7, FORECAST, [past_of(rng) for _ in range(N_STEPS)])
+    operator.open_window(7, FORECAST, past_of(rng))
     return operator
 
 
 def past_of(rng) -> Past:
-    errors = 0.1 * rng.normal(size=(50, len(COLUMNS)))
-    return Past(errors, np.full_like(errors, 0.5), np.arange(50), np.arange(50.0)[::-1] + 1)
+    errors = 0.1 * rng.normal(size=(N_STEPS, 50, len(COLUMNS)))
+    day = np.tile(np.arange(50), (N_STEPS, 1))
+    return Past(errors, np.full_like(errors, 0.5), day, 50.0 - day)
 
 
 def schedule(n_steps=N_STEPS) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +126,7 @@ def test_sensitivities_move_with_the_window():
     operator = make_operator()
     p_kw, q_kvar = schedule()
     before = operator.linearise(p_kw, q_kvar, range(N_STEPS))
-    operator.open_window(8, FORECAST, [past_of(np.random.default_rng(3)) for _ in range(N_STEPS)])
+    operator.open_window(8, FORECAST, past_of(np.random.default_rng(3)))
     after = operator.linearise(p_kw, q_kvar, ())
     np.testing.assert_array_equal(after.d_p[0], before.d_p[1])
     np.testing.assert_array_equal(after.d_p[1], before.d_p[2])
@@ -239,7 +240,7 @@ def make_bid(peer: PeerSpec, **changes) -> Bid:
 
 
 def validate(*bids: Bid):
-    return make_operator().validate(bids, 7, N_STEPS)
+    return make_operator().validate([(bid.peer_id, bid) for bid in bids], 7, N_STEPS)
 
 
 def test_good_bids_are_accepted():
@@ -257,7 +258,7 @@ def test_good_bids_are_accepted():
         (0, {"load_kw": np.full(2, 1.0)}, r"load_kw has shape \(2,\), expected \(3,\)"),
         (0, {"load_kw": np.full(3, np.nan)}, "load_kw is not finite"),
         (0, {"load_kw": np.full(3, -1.0)}, "load_kw is negative: -1"),
-        (0, {"load_kw": "much"}, "load_kw is not a number"),
+        (0, {"load_kw": "much"}, "load_kw is not an array"),
         (0, {"buy_limit_eur_per_kwh": np.full(3, np.inf)}, "buy_limit.* is not finite"),
         (0, {"q_max_kvar": 1e3}, "q_max_kvar 1000 exceeds"),
         (0, {"renewable": RenewableOffer(np.full(3, 81.0), 0.0)}, "renewable.* 81 exceeds .* 80"),
@@ -304,7 +305,7 @@ def test_units_are_offered_in_the_markets_format():
 
     def reason(*offer):
         bid = make_bid(peer, dispatchable=DispatchableOffer(8.0, *offer))
-        return operator.validate([bid], 7, N_STEPS)[1].get("unit", "")
+        return operator.validate([("unit", bid)], 7, N_STEPS)[1].get("unit", "")
 
     assert reason(0.0, 0.0, PriceBlocks.along(8.0, 0.1, 0.01, 2)) == ""
     assert "expected (1,) to (2,)" in reason(0.0, 0.0, PriceBlocks.along(8.0, 0.1, 0.01, 3))
@@ -318,6 +319,35 @@ def test_strangers_and_second_bids_are_refused():
     assert rejected == {"nobody": "unknown peer 'nobody' in network 'west'"}
     _, rejected = validate(bid, bid)
     assert rejected == {"first": "second bid of the same peer"}
+
+
+@pytest.mark.parametrize(
+    "signed", ["second", "nobody", None, 5, ["first"], {}, np.array(["first"])]
+)
+def test_nobody_bids_for_somebody_else(signed):
+    """A bid counts for who sent it, and is refused if it is signed by another."""
+    bid = replace(make_bid(PEERS[0]), peer_id=signed)
+    accepted, rejected = make_operator().validate([("first", bid)], 7, N_STEPS)
+    assert accepted == {}
+    (reason,) = rejected.values()
+    assert list(rejected) == ["first"]
+    assert reason.endswith("is not the sender 'first'")
+
+
+@pytest.mark.parametrize("what", [None, "bid", 5, [], {}])
+def test_what_is_no_bid_is_refused(what):
+    accepted, rejected = make_operator().validate([("first", what)], 7, N_STEPS)
+    assert accepted == {}
+    assert "not a Bid" in rejected["first"]
+
+
+def test_no_connection_carries_more_than_its_substation():
+    substation_kva = NETWORK.substation_kva
+    for load_kw, reason in ((1.9, ""), (2.1, "load_kw"), (1e6, "load_kw")):
+        load = np.full(N_STEPS, load_kw * substation_kva)
+        _, rejected = validate(make_bid(PEERS[0], load_kw=load))
+        assert reason in rejected.get("first", "")
+        assert bool(rejected) == bool(reason)
 
 
 def test_all_faults_are_named():

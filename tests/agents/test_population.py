@@ -290,7 +290,7 @@ def test_rows_of_another_length_are_refused(tmp_path, row):
 
 def test_files_that_are_no_tables(tmp_path):
     path = tmp_path / "peers.csv"
-    with pytest.raises(PopulationError, match=f"{path}: cannot be read"):
+    with pytest.raises(PopulationError, match=f"{path}: no such file"):
         read_population(path, NETWORK)
     path.write_text("peer_id,bus\n")
     with pytest.raises(PopulationError, match=f"{path}: no peers"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pandapower.pf import create_jacobian_numba, makeYbus_numba
 
 from configs.schema import Capacitor, Network
 from grid.cases import build_network
@@ -47,6 +48,12 @@ def test_agrees_with_another_engine(network):
         np.testing.assert_allclose(
             result.loading_percent, 100 * i_pu / network.max_i_pu, rtol=1e-5, atol=1e-4
         )
+
+
+def test_compiled_functions_are_kept_on_disk(network):
+    AcReplay(network)
+    assert create_jacobian_numba.create_J2.stats.cache_path
+    assert makeYbus_numba.gen_Ybus.stats.cache_path
 
 
 def test_balances_close(network):

@@ -11,8 +11,9 @@ from grid.cases import build_network
 from grid.network_model import AcModel
 from grid.units import S_BASE_KVA
 from market.branch_flow import EXACT, BranchFlow, Injection, Relaxation
+from market.conic_problem import ConicProblem
 from market.impedances import BranchFlowData
-from market.solve import ConicProblem, solve
+from market.solve import solve
 
 V0 = 1.02
 

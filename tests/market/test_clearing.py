@@ -8,12 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from market import solve
 from market.acceptance import CERTIFICATE_TOLERANCE
 from market.clearing import MarketClearing, refine_groups
 from market.safety_factors import METHODS
-from market.schedule import supplier_only
-from market.solve import ConicSolution
 from tests.market.builders import (
     FEE,
     FEED_IN,
@@ -345,61 +342,6 @@ def test_a_schedule_without_a_power_flow_is_never_certified():
     c = clear(NEIGHBOURS, settings(method="wasserstein_joint"), collapses=True)
     assert c.result.audits[0][0].certificate == 1.0
     np.testing.assert_allclose(c.p_kw, [[10.0, -4.0]], atol=1e-4)
-
-
-# --- the solver fails -------------------------------------------------------------------------
-
-
-def failing(status="MaxIterations", value=0.0):
-    def attempt(problem, _):
-        n = problem.matrix.shape
-        return ConicSolution(np.full(n[1], value), np.zeros(n[0]), 0.0, status, 1, 0.0)
-
-    return attempt
-
-
-@pytest.mark.parametrize("attempt", [failing(), failing("Solved", np.nan)], ids=["status", "nan"])
-def test_a_failing_solver_leaves_every_peer_with_its_supplier(monkeypatch, attempt):
-    monkeypatch.setattr(solve, "_attempt", attempt)
-    peers = {**SUN, "home": Peer(load=4.0, battery=battery())}
-    c = clear(peers, R={"A": [[1e-3, 5e-4]]}, errors=ONE_SIGMA)
-    expected = supplier_only(c.book, c.roster, 1)
-    assert c.result.fallback == "supplier_only"
-    np.testing.assert_array_equal(c.p_kw, expected.p_kw)
-    np.testing.assert_array_equal(c.p_kw, [[90.0, -4.0]])
-    assert c.bought.sum() == c.sold.sum() == 0.0
-    assert np.isnan(c.result.objective)
-    # The audit says that this schedule exceeds the limit: 1.088 p.u. and 0.008 of error.
-    (audit,) = c.result.audits[0]
-    assert audit.certificate == 1.0
-
-
-def test_a_later_failure_keeps_the_pass_before(monkeypatch):
-    answers = iter([solve._attempt, *[failing()] * len(solve.ATTEMPTS)])
-
-    def attempt(problem, how):
-        return next(answers)(problem, how)
-
-    monkeypatch.setattr(solve, "_attempt", attempt)
-    c = bent()
-    assert c.result.n_passes == 1
-    assert c.result.fallback == ""
-    assert c.renewable.sum() > 50.0
-
-
-def test_the_clearing_recovers_after_a_failure(monkeypatch):
-    tariff, market = make_tariff(2), settings(method="wasserstein_joint")
-    roster = make_roster(FEEDER, 2)
-    operators = list(make_operators(FEEDER, FEEDER_R, heavy_tails(), 2))
-    clearing = MarketClearing(roster, market, operators)
-    book = make_book(FEEDER, tariff, roster)
-    before = clearing.clear(0, book, tariff)
-    with monkeypatch.context() as patched:
-        patched.setattr(solve, "_attempt", failing())
-        assert clearing.clear(1, book, tariff).fallback == "supplier_only"
-    after = clearing.clear(2, book, tariff)
-    assert after.fallback == ""
-    assert after.objective == pytest.approx(before.objective, rel=1e-3)
 
 
 # --- parts ------------------------------------------------------------------------------------

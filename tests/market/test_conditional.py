@@ -38,6 +38,18 @@ def test_similarity_is_a_gaussian_kernel_in_spreads_of_the_past_forecasts():
     np.testing.assert_allclose(wide / wide[0], np.exp([0, -0.75, -0.1875]))
 
 
+def test_several_steps_are_weighed_one_by_one():
+    rng = np.random.default_rng(4)
+    ages, past, coming = rng.random((3, 9)), rng.normal(size=(3, 9, 2)), rng.normal(size=(3, 2))
+    past[1, :, 0] = 0.1  # tells nothing in one of the steps only
+    together = weights("recency_similarity", ages, past, coming, largest=0.15)
+    alone = [
+        weights("recency_similarity", *step, largest=0.15)
+        for step in zip(ages, past, coming, strict=True)
+    ]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
 def test_both_together_are_the_product():
     product = weights("recency") * weights("similarity")
     np.testing.assert_allclose(weights("recency_similarity"), product / product.sum())

@@ -110,6 +110,75 @@ def test_nothing_runs_that_has_not_been_allowed(write, tmp_path, allowed):
     assert (tmp_path / "my_methods.ran").exists()
 
 
+@pytest.mark.parametrize("allowed", ["my_methods", "my_methods_too"])
+def test_a_name_allows_none_that_begins_like_it(write, allowed):
+    other = {"my_methods": "my_methods_too", "my_methods_too": "my_methods"}[allowed]
+    for name in (allowed, other):
+        write(MARK + TWICE_SIGMA, f"{name}.py")
+    allow([allowed])
+    with pytest.raises(ValueError, match=f"--allow-plugins {other} "):
+        load_class(f"{other}:Sigmas", [])
+    assert other not in sys.modules
+
+
+def test_a_file_allows_nothing_but_itself(write, tmp_path):
+    file = write(MARK + TWICE_SIGMA, "my_file.py")
+    allow([str(file)])
+    for path in ("my_file.os:PathLike", "my_file.sub:Sigmas", "my_file.my_file:Sigmas"):
+        with pytest.raises(ValueError, match="--allow-plugins"):
+            load_class(path, [])
+    assert not (tmp_path / "my_file.ran").exists()
+
+
+def test_a_link_is_the_file_that_it_leads_to_when_it_is_allowed(write, tmp_path):
+    """Where it leads to afterwards does not matter."""
+    file = write(TWICE_SIGMA, "elsewhere/my_own.py")
+    evil = write(MARK + TWICE_SIGMA, "elsewhere/my_evil.py")
+    link = tmp_path / "elsewhere" / "my_link.py"
+    link.symlink_to(file)
+    allow([str(link)])
+    link.unlink()
+    link.symlink_to(evil)
+    load_class("my_link:Sigmas", [])
+    assert not (tmp_path / "elsewhere" / "my_evil.ran").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "os:system",
+        "subprocess:Popen",
+        "builtins:exec",
+        "builtins.__import__",
+        "market.plugins:__builtins__",
+        "market.plugins.importlib:import_module",
+        "my_methods.__class__.__mro__:x",
+        "__main__:x",
+        "sys:modules",
+    ],
+)
+def test_code_of_the_system_is_not_reached(write, path):
+    for allowed in ([], ["my_methods"], ["numpy"]):
+        write(TWICE_SIGMA)
+        allow(allowed)
+        with pytest.raises(ValueError, match=r"--allow-plugins|import failed|no class"):
+            load_class(path, ["factors"])
+
+
+def test_what_an_allowed_module_imports_is_no_method(write):
+    """Names in an allowed module are classes with the methods of a method, or refused."""
+    write("from subprocess import Popen\nfrom os import system\n" + TWICE_SIGMA)
+    allow(["my_methods"])
+    for name, reason in (
+        ("Popen", "lacks"),
+        ("system", "no class"),
+        ("__loader__", "no class|lacks"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            load_class(f"my_methods:{name}", ["factors", "two_sided"])
+
+
 def test_permission_is_not_kept(write):
     write(TWICE_SIGMA)
     allow(["my_methods"])

@@ -237,4 +237,5 @@ def test_steps_are_relaxed_each_on_its_own():
     result = clear({"sun": Peer(pv=[100.0, 2000.0, 0.0])}, n_steps=3, loss=0.05)
     assert result.exactness.plain.exact[:, 0].tolist() == [True, False, True]
     assert (result.exactness.kept.gap <= EXACT).all()
-    assert result.schedule.p_kw[0, 0] == pytest.approx(100.0, abs=1e-3)
+    # A lossy cent a kWh: the solver's accuracy in EUR is a few watts here.
+    assert result.schedule.p_kw[0, 0] == pytest.approx(100.0, abs=1e-2)

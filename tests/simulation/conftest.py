@@ -34,6 +34,24 @@ forecast: {sample_days: 20}
 strategies: [{use: markup, share: 0.3, network: west, parameters: {markup: 0.1}}]
 """
 
+FEEDER = """
+name: feeder
+start: 2016-06-04
+days: 2
+step_minutes: 240
+seed: 3
+networks:
+  - name: east
+    source: csv
+    case: east_buses.csv
+    lines: east_lines.csv
+    population: {renewable_to_peak: 0.6, n_dispatchable: 1, battery_owner_share: 1.0}
+market: {horizon_hours: 4, method: gaussian, risk_prices: false, max_passes: 2}
+forecast: {sample_days: 20, climatology_days: 7}
+strategies: [{use: bandit, share: 0.5}]
+"""
+"""Twelve steps of one feeder in half a second, for all that has to do with files alone."""
+
 
 def write_feeder(folder, name, n_buses, ohm):
     """A feeder of 11 kV with one branch off its second bus; bus numbers are multiples of ten."""
@@ -61,9 +79,10 @@ def write_feeder(folder, name, n_buses, ohm):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """Folder with the scenario file and its networks."""
+    """Folder with the scenario files and their networks."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "small.yaml").write_text(SCENARIO, encoding="utf-8")
+    (folder / "feeder.yaml").write_text(FEEDER, encoding="utf-8")
     write_feeder(folder, "west", 9, 7.0)
     write_feeder(folder, "east", 7, 5.0)
     return folder

@@ -1,5 +1,6 @@
 """Key figures of the market: two steps solved by hand, limits, and a day that has to reconcile."""
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from simulation.market_kpis import market_kpis
 from simulation.market_totals import MarketTotals, recourse_cost
 from simulation.run import execute as execute_prepared
 from simulation.run import prepare
+from simulation.stops import StopRequested, Stops
 from simulation.summary import as_text
 
 FLEX, PV, UNIT = range(3)
@@ -419,17 +421,17 @@ def test_energy_by_the_tables(day):
 
 
 def test_an_interrupted_run_leaves_the_accounts_of_its_steps(scenario, tmp_path, monkeypatch):
-    prepared = prepare(scenario(), tmp_path / "run")
+    prepared, stops = prepare(scenario(), tmp_path / "run"), Stops()
     step = prepared.model.step
 
     def two_steps():
-        if prepared.model.now == 2:
-            raise KeyboardInterrupt
         step()
+        if prepared.model.now == 2:
+            stops.number = signal.SIGINT
 
     monkeypatch.setattr(prepared.model, "step", two_steps)
-    with pytest.raises(KeyboardInterrupt):
-        execute_prepared(prepared)
+    with pytest.raises(StopRequested):
+        execute_prepared(prepared, stops=stops)
     accounts, settled = (
         summed(pd.read_parquet(tmp_path / "run" / f"{table}.parquet"), "account", "item")
         for table in ("accounts", "settlement")

@@ -75,7 +75,7 @@ def assert_same(one, other, path="", skip=()):
         assert one == other or (one != one and other != other), path  # noqa: PLR0124 - both NaN
 
 
-WALL_CLOCK = ("solver_s", "wall_s")
+WALL_CLOCK = ("solver_s", "problem_s", "wall_s")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -1,6 +1,7 @@
 """Nodal prices of the default networks are derivatives: the window solved again with 1 W more."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,8 @@ from simulation.setup import build_world
 WATT = 1e-3
 # As close as double precision gets, whether or not the solver calls that solved.
 EXACT = replace(
-    solve.ATTEMPTS[0],
-    tolerance=1e-11,
-    max_iterations=200,
-    refine=True,
+    solve.LADDER[0],
+    solver=partial(solve.LADDER[0].solver, tolerance=1e-11, max_iterations=200, refine=True),
     accepts=frozenset({"Solved", "AlmostSolved"}),
 )
 
@@ -46,7 +45,7 @@ def test_prices_of_the_default_networks_are_derivatives(monkeypatch, hour, binds
     result = model._cleared.result
     assert any(audits[0].binding for audits in result.audits) == binds
 
-    monkeypatch.setattr(solve, "ATTEMPTS", (EXACT, *solve.ATTEMPTS[1:]))
+    monkeypatch.setattr(solve, "LADDER", (EXACT, *solve.LADDER[1:]))
 
     def cost(peer, more_kw):
         """Optimal cost of the window when a peer draws more in its first step. [EUR]"""

@@ -1,6 +1,7 @@
 """The recorder: types, row groups, and files that can be read whatever was written."""
 
 import datetime as dt
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ def costs(step, *components):
 
 def test_rows_come_back(recorder, tmp_path):
     recorder.write("costs", costs(12, "losses", "imbalance"))
-    recorder.close()
+    recorder.merge()
     table = pq.read_table(tmp_path / "costs.parquet")
     assert table.schema.equals(schema("costs"))
     assert table.to_pylist() == [
@@ -42,18 +43,18 @@ def test_rows_come_back(recorder, tmp_path):
 
 def test_single_values_stand_for_all_rows(recorder, tmp_path):
     recorder.write("costs", {**AT, "network": "a", "component": "losses", "amount_eur": 1.5})
-    recorder.close()
+    recorder.merge()
     assert pq.read_table(tmp_path / "costs.parquet").num_rows == 1
 
 
 def test_empty_sequences_are_no_rows(recorder, tmp_path):
     recorder.write("costs", costs(12))
-    recorder.close()
+    recorder.merge()
     assert pq.read_table(tmp_path / "costs.parquet").num_rows == 0
 
 
 def test_tables_without_rows_exist(recorder, tmp_path):
-    recorder.close()
+    recorder.merge()
     assert {path.stem for path in tmp_path.glob("*.parquet")} == set(TABLES)
     for name in TABLES:
         assert pq.read_schema(tmp_path / f"{name}.parquet").equals(schema(name))
@@ -65,20 +66,58 @@ def test_a_flush_is_a_row_group(recorder, tmp_path):
         recorder.write("costs", costs(step, "network_fees"))
         recorder.flush()
     recorder.flush()
-    recorder.close()
+    recorder.merge()
     file = pq.ParquetFile(tmp_path / "costs.parquet")
     assert file.num_row_groups == 3
     assert [file.read_row_group(k).num_rows for k in range(3)] == [3, 3, 3]
     assert file.read()["step"].to_pylist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def test_what_was_not_flushed_is_written_at_the_end_once(recorder, tmp_path):
+def test_what_was_not_flushed_is_in_the_tables_too(recorder, tmp_path):
     recorder.write("costs", costs(0, "losses"))
     recorder.flush()
     recorder.write("costs", costs(1, "losses"))
-    recorder.close()
-    recorder.close()
+    recorder.merge()
+    recorder.merge()
     assert pq.read_table(tmp_path / "costs.parquet")["step"].to_pylist() == [0, 1]
+    assert len(list((tmp_path / "parts").iterdir())) == 1
+
+
+def test_going_on_drops_later_parts_and_half_written_files(recorder, tmp_path):
+    for step in range(3):
+        recorder.write("costs", costs(step, "losses"))
+        recorder.flush()
+    (tmp_path / "parts" / "00004.zip.part").write_bytes(b"half")
+    (tmp_path / "costs.parquet.part").write_bytes(b"half")
+    again = Recorder(tmp_path)
+    again.resume(2)
+    again.write("costs", costs(7, "imbalance"))
+    again.flush()
+    again.merge()
+    assert pq.read_table(tmp_path / "costs.parquet")["step"].to_pylist() == [0, 1, 7]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_going_on_without_a_part_is_refused(recorder, tmp_path):
+    recorder.write("costs", costs(0, "losses"))
+    recorder.flush()
+    with pytest.raises(FileNotFoundError, match=r"00002\.zip is missing"):
+        Recorder(tmp_path).resume(2)
+
+
+def test_a_day_that_cannot_be_written_is_still_pending(recorder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    recorder.write("costs", costs(0, "losses"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            recorder.flush()
+    assert not list((tmp_path / "parts").iterdir())
+    recorder.flush()
+    recorder.merge()
+    assert pq.read_table(tmp_path / "costs.parquet").num_rows == 1
 
 
 def test_types():

@@ -90,7 +90,7 @@ def test_states_are_written_day_by_day(scenario, tmp_path, monkeypatch):
     from simulation.run import execute  # noqa: PLC0415 - after the class has been changed
 
     execute(prepared)
-    assert saved == [6, 6]
+    assert saved == [6]
 
 
 def test_the_truthful_have_nothing_to_save(scenario, tmp_path):
@@ -110,7 +110,7 @@ BANDIT = {"strategy": "bandit", "parameters": {}}
     ("content", "message"),
     [
         ("{", "not a JSON file"),
-        (b"\xff\xfe", "not a JSON file"),
+        (b"\xff\xfe", "not a UTF-8 text file"),
         ("[]", "should hold states by peer, got list"),
         ({"nobody": BANDIT | {"state": {}}}, "nobody: no peer or coalition of this run"),
         ({"a": {"state": {}}}, "a: should have strategy, parameters and state"),
@@ -135,7 +135,7 @@ def test_files_that_do_not_fit(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("override", "places"),
     [
-        ("strategy_state=none.json", ["strategy_state", "none.json", "No such file"]),
+        ("strategy_state=none.json", ["strategy_state", "none.json", "no such file"]),
         ("strategies.0.parameters.markup=-0.1", ["strategies.0.parameters.markup", "-0.1", "[0"]),
         ("strategies.0.parameters.markup=[0.1]", ["strategies.0.parameters.markup", "number"]),
         ("strategies.0.parameters={pace: 1}", ["strategies.0.use", "'pace'", "it takes markup"]),

@@ -1,0 +1,81 @@
+"""Violations of a run as its report shows them: what was promised, and what was delivered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from simulation.reporting.run_data import RunData
+
+TOGETHER = "together"
+
+
+def delivered_rates(run: RunData) -> pd.DataFrame:
+    """Delivered violation rates as the summary tells them.
+
+    Returns
+    -------
+    DataFrame
+        One row for the networks together and one each: ``network``, ``scope`` (``binding`` or
+        ``all`` network-steps), ``source`` (``replay``, or ``Monte Carlo``), ``rate``, ``low``,
+        ``high`` [%] and ``counts``, in words. Without steps there is no rate.
+    """
+    rows = []
+    for source, tallies in (
+        ("replay", run.summary["delivered_violation"]),
+        ("Monte Carlo", run.summary.get("out_of_sample") or {}),
+    ):
+        for scope in ("binding", "all"):
+            for network, tally in tallies.get(scope, {}).items():
+                ends = [tally.get(key) for key in ("rate", "ci_low", "ci_high")]
+                rate, low, high = (np.nan if end is None else 100 * float(end) for end in ends)
+                rows.append(
+                    {
+                        "network": network,
+                        "scope": scope,
+                        "source": source,
+                        "rate": rate,
+                        "low": low,
+                        "high": high,
+                        "counts": _counts(tally),
+                    }
+                )
+    columns = ["network", "scope", "source", "rate", "low", "high", "counts"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _counts(tally: dict[str, Any]) -> str:
+    if "scenarios" in tally:
+        return f"{tally['scenarios']:,} scenarios in {tally['network_steps']:,} network-steps"
+    return f"{tally['events']:,} of {tally['steps']:,}"
+
+
+def certificates(run: RunData) -> pd.DataFrame:
+    """Certificates of binding network-steps, and whether the step was violated in AC.
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``network``, ``certificate`` [%], ``violated``.
+    """
+    c = run.tables["clearing"]
+    bound = c[c.binding.astype(bool)].astype({"network": str})
+    hit = run.tables["violations"][["step", "network"]].astype({"network": str}).drop_duplicates()
+    joined = bound.merge(hit.assign(violated=True), on=["step", "network"], how="left")
+    return pd.DataFrame(
+        {
+            "time": joined.time,
+            "network": joined.network,
+            "certificate": 100 * joined.certified_violation_probability,
+            "violated": joined.violated.notna(),
+        }
+    )
+
+
+def causes(run: RunData) -> pd.DataFrame:
+    """Number of single violations by cause (rows) and kind (columns)."""
+    found = run.tables["violations"]
+    return pd.crosstab(found.cause.astype(str), found.kind.astype(str))
