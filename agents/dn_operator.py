@@ -101,6 +101,7 @@ class DnOperator(mesa.Agent):
         self._samples: ErrorSamples | None = None
         self._sensitivities: dict[int, _Sensitivities] = {}
         self._loss_d_p = np.zeros((0, network.n_lines))
+        self._window_is_new = False
 
     def validate(
         self, bids: Sequence[tuple[str, Bid]], step: int, n_steps: int
@@ -155,7 +156,7 @@ class DnOperator(mesa.Agent):
         past : Past
             Past forecasts of the profiles and their errors, by step of the window.
         """
-        self._step = step
+        self._step, self._window_is_new = step, True
         weights = self._weights(past, self._situation(forecast))
         steps = tuple(map(PastErrors, past.errors, weights, past.day))
         self._samples = ErrorSamples(steps, self._to_p, self._to_q, self._renewable_to_p)
@@ -251,7 +252,8 @@ class DnOperator(mesa.Agent):
                 self._sensitivities[self._step + t] = _Sensitivities(d_p, *at_members)
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
         loss_d_p, loss_d_q = self._loss_gradient(point)
-        self._loss_d_p = loss_d_p
+        if self._window_is_new:  # the market prices losses as they are offered first
+            self._loss_d_p, self._window_is_new = loss_d_p, False
         kept = point.solved[:, None]
         offer = NetworkOffer(
             network=self.network,

@@ -30,7 +30,8 @@ where the departure k of the clear-sky index and the mean age a of the light beh
     \omega_j = e^{-4 j \Delta} + 0.003 \Delta
 
 over the past day: the last quarter of an hour by day, yesterday's mean at night. The results are
-clipped to the range of the history. Wind and loads depart for longer than clouds, hence the
+clipped to the range of the history, wind and PV at zero below; for loads and wind it includes the
+last value. Wind and loads depart for longer than clouds, hence the
 multiples of τ. They were chosen by the errors over the year of the bundled profiles.
 """
 

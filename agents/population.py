@@ -200,26 +200,33 @@ def draw_population(
         flexible_profile = (
             load_profile if kind == "own" else str(rng.choice(getattr(profiles, kind)))
         )
-        peers.append(
-            PeerSpec(
-                peer_id=f"{network.name}-{network.bus[at[k]]}",
-                bus=int(network.bus[at[k]]),
-                load_kw=float(load_kw[k] * (1 - share[k])),
-                load_kvar=float(network.load_kvar[at[k]]),
-                load_profile=load_profile,
-                flexible_kw=float(load_kw[k] * share[k]),
-                flexible_profile=flexible_profile,
-                pv_kw=float(pv_kw[k]),
-                pv_profile=str(rng.choice(profiles.pv)),
-                wind_kw=float(wind_kw[k]),
-                wind_profile=str(rng.choice(profiles.wind)),
-                battery_kw=float(battery_kw[k]),
-                battery_kwh=float(battery_kw[k] * settings.battery_hours),
-                dispatchable_kw=float(unit_kw[k]),
-                dispatchable_eur_per_kwh=float(rng.uniform(0.18, 0.24)),
-                power_factor=settings.power_factor,
+        given = {
+            "peer_id": f"{network.name}-{network.bus[at[k]]}",
+            "bus": int(network.bus[at[k]]),
+            "load_kw": float(load_kw[k] * (1 - share[k])),
+            "load_kvar": float(network.load_kvar[at[k]]),
+            "load_profile": load_profile,
+            "flexible_kw": float(load_kw[k] * share[k]),
+            "flexible_profile": flexible_profile,
+            "pv_kw": float(pv_kw[k]),
+            "pv_profile": str(rng.choice(profiles.pv)),
+            "wind_kw": float(wind_kw[k]),
+            "wind_profile": str(rng.choice(profiles.wind)),
+            "battery_kw": float(battery_kw[k]),
+            "battery_kwh": float(battery_kw[k] * settings.battery_hours),
+            "dispatchable_kw": float(unit_kw[k]),
+            "dispatchable_eur_per_kwh": float(rng.uniform(0.18, 0.24)),
+            "power_factor": settings.power_factor,
+        }
+        try:
+            peers.append(PeerSpec.model_validate(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            msg = (
+                f"network {network.name}: its population gives bus {network.bus[at[k]]} "
+                f"{first['loc'][0]} {first['input']!r:.40}: {first['msg']}"
             )
-        )
+            raise PopulationError(msg) from error
     return peers
 
 

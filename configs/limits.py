@@ -10,7 +10,7 @@ BUSES = 20_000
 """Buses of one network; its sensitivities are dense matrices."""
 PEERS = 500_000
 """Peers of a run."""
-CAPACITORS = 10_000
+CAPACITORS = 2_000
 """Capacitors added to one network."""
 STRATEGIES = 1_000
 """Entries that say who uses which strategy."""
@@ -26,6 +26,8 @@ RUNS = 10_000
 """Runs of an experiment."""
 FIGURE = 1e9
 """No rating, price or factor is larger, in whatever unit its name tells."""
+LEAST_FIGURE = 1e-9
+"""No setting that must be positive is smaller: others are divided by it."""
 WHOLE_NUMBER = 2**31 - 1
 """No number of a bus is larger, nor any count without a limit of its own."""
 SEED = 2**63 - 1

@@ -25,7 +25,19 @@ from configs import limits
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, le=limits.FIGURE, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, le=limits.FIGURE, allow_inf_nan=False)]
+
+
+def _no_speck(value: float) -> float:
+    """Refuse positive numbers that are as good as zero."""
+    if value < limits.LEAST_FIGURE:
+        msg = f"should be at least {limits.LEAST_FIGURE:g}"
+        raise ValueError(msg)
+    return value
+
+
+Positive = Annotated[
+    float, Field(gt=0.0, le=limits.FIGURE, allow_inf_nan=False), AfterValidator(_no_speck)
+]
 BusNumber = Annotated[int, Field(ge=-limits.WHOLE_NUMBER, le=limits.WHOLE_NUMBER)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -199,7 +211,8 @@ class Market(Settings):
     """How the safety factor of the chance constraints is found: a name, or the path of a class of
     your own, ``package.module:ClassName``, which has to be allowed when the run is started."""
     risk_level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-    """Largest joint violation probability per network and step."""
+    """Largest violation probability per network and step: of all limits together with
+    ``wasserstein_joint`` and ``hypercube``, of each by itself with the other methods."""
     radius_rule: Literal["fixed", "formula", "cross_validation"] = "cross_validation"
     """How the radius of the Wasserstein ball is found: see ``market/radius.py``."""
     radius: NonNegative = 5e-4
@@ -252,8 +265,8 @@ class Market(Settings):
     network_fee_across_eur_per_kwh: NonNegative = 0.01
     """Additional fee on energy bought from peers of another network. [EUR/kWh]"""
     imbalance_pricing: Literal["one_sided", "two_sided"] = "one_sided"
-    """Whether the sign of its network's imbalance or that of its own decides on the price of a
-    peer's deviation."""
+    """Whether the sign of the imbalance of its recourse pool (its network, or all of them) or that
+    of its own decides on the price of a peer's deviation."""
     loss_allocation: Literal["operator", "proportional", "marginal"] = "operator"
     """Who bears the losses: the network's operator; its peers by the energy they exchange with the
     grid; its peers by their marginal effect."""

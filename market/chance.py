@@ -126,7 +126,8 @@ class ChanceRow:
 
     In the steps that bind the row is a cone. Further ahead the standard deviation is replaced by
     its tangent at the last recourse gain, which makes the row linear in everything: a lower bound
-    of a convex function, tight at convergence, and much cheaper than a cone.
+    of a convex function, tight at the gain last known, and much cheaper than a cone. A row that
+    binds without a safety factor is linear as well.
 
     Attributes
     ----------

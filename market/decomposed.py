@@ -47,8 +47,10 @@ ATTEMPTS = 2
 """How often a solve may be started, where a worker is lost."""
 STRICTER = 4.0
 """Divisor of the tolerance where the gap is too large still."""
+PRICE_RANGE = 0.06
+"""Range of the price over the supplier's selling price, and"""
 TYPICAL_SHARE = 0.5
-"""Exchange of a network over its mean load, to choose the first penalty by."""
+"""typical exchange of a network over its mean load, to choose the first penalty by."""
 
 
 class DecomposedStage:
@@ -105,6 +107,10 @@ class DecomposedStage:
         fees = settings.network_fee_within_eur_per_kwh + settings.network_fee_across_eur_per_kwh
         # Nobody sells for less, or buys for more: the price is looked for in between.
         self._band = tariff.feed_in, np.maximum(tariff.retail - fees, tariff.feed_in)
+        paid = self.roster.step_hours * float(tariff.retail @ book.load_kw.sum(axis=1))
+        self._turnover = max(paid, 1.0)
+        typical_kw = TYPICAL_SHARE * book.load_kw.sum() / self._nothing.size
+        self._penalty = PRICE_RANGE * float(tariff.retail.mean()) / max(typical_kw, 1.0)
         if book is not self._book:
             self.state = self._start(book)
         self._book = book
@@ -125,9 +131,7 @@ class DecomposedStage:
             whole_days = (roster.n_steps * roster.step_hours) % 24 == 0
             cadence = self._settings.cadence_steps
             return self.state.shifted(cadence, whole_days=whole_days, price=top)
-        typical_kw = TYPICAL_SHARE * book.load_kw.sum() / roster.n_steps / roster.n_networks
-        penalty = max(float(np.mean(top)), 1e-3) / 4 / max(float(typical_kw), 1.0)
-        return ExchangeState(top.copy(), np.zeros((roster.n_networks, roster.n_steps)), penalty)
+        return ExchangeState(top.copy(), self._nothing)
 
     # Solving ----------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class DecomposedStage:
             decisions, coordination = self._coordinated(only_prices=only_prices)
         else:
             nothing = np.zeros(self.roster.n_steps)
-            decisions = self._decide(ExchangeState(nothing, self._nothing, 0.0))
+            decisions = self._decide(ExchangeState(nothing, self._nothing), 0.0)
             coordination = Coordination()
         coordination = replace(
             coordination,
@@ -212,9 +216,15 @@ class DecomposedStage:
         tolerance, n_iterations = settings.exchange_tolerance, 0
         while True:
             left = settings.max_exchange_iterations - n_iterations
-            found = coordinate(self._exports, state, tolerance=tolerance, max_iterations=left)
+            found = coordinate(
+                self._exports,
+                state,
+                penalty=self._penalty,
+                tolerance=tolerance,
+                max_iterations=left,
+            )
             state, n_iterations = found.state, n_iterations + found.n_iterations
-            decisions = self._decide(replace(state, penalty=HELD * state.penalty))
+            decisions = self._decide(state, HELD * self._penalty)
             gap = float("nan") if only_prices else self._gap(state.price, decisions)
             close = not gap > settings.exchange_gap
             if close or not found.agreed or n_iterations == settings.max_exchange_iterations:
@@ -251,15 +261,15 @@ class DecomposedStage:
         cost = sum(own.objective for own in decisions) - hours * float(price @ export)
         answers = self._ask(price, self._nothing, 0.0)
         least = sum(a.cost - hours * float(price @ a.export_kw) for a in answers)
-        return (cost - least) / max(abs(cost), 1.0)
+        return (cost - least) / self._turnover
 
     def _ask(self, price: Array, target_kw: Array, penalty: float) -> list[Answer]:
         answers: list[Answer] = self._each("answer", price, target_kw, penalty)
         self._waited_for([answer.solver_s for answer in answers])
         return answers
 
-    def _decide(self, at: ExchangeState) -> list[Decisions]:
-        decisions: list[Decisions] = self._each("decide", at.price, at.target_kw, at.penalty)
+    def _decide(self, at: ExchangeState, penalty: float) -> list[Decisions]:
+        decisions: list[Decisions] = self._each("decide", at.price, at.target_kw, penalty)
         self._waited_for([own.solver_s for own in decisions])
         return decisions
 

@@ -41,19 +41,21 @@ MEMORY = 8
 """States that are mixed."""
 _RIDGE = 1e-4
 """Regularisation of the mixing, over the size of the differences."""
-_WORSE = 2.0
+_WORSE = 1.5
 """A step that grows by this factor was mixed from states that no longer tell: they are dropped."""
 UNBALANCED = 10.0
 """Ratio of the two kinds of residual at which the penalty is changed."""
-FAR = 0.1
-"""Residual below which the penalty stays what it is. [-]"""
+CHANGE = 3.0
+"""By what factor."""
+PATIENCE = 4
+"""Iterations between changes of the penalty."""
 SMALLEST_KW = 1.0
 """Exchanges below this count as this much where residuals are compared with them. [kW]"""
 
 
 @dataclass(frozen=True, eq=False)
 class ExchangeState:
-    """Where the coordination starts from, and what it ends with.
+    """Where a coordination ends, and the next one starts.
 
     Attributes
     ----------
@@ -61,13 +63,10 @@ class ExchangeState:
         Price of the exchange. [EUR/kWh]
     target_kw : ndarray, shape (n_networks, n_steps)
         P2P exports that balance in every step. [kW]
-    penalty : float
-        Weight of departures from the targets. [EUR/kWh per kW]
     """
 
     price: Array
     target_kw: Array
-    penalty: float
 
     def shifted(self, n_steps: int, *, whole_days: bool, price: Array) -> ExchangeState:
         """Move to a window that starts some steps later.
@@ -79,7 +78,7 @@ class ExchangeState:
         if not whole_days:
             new = slice(-n_steps, None)
             moved[new], target[:, new] = price[new], 0.0
-        return ExchangeState(moved, target, self.penalty)
+        return ExchangeState(moved, target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,7 @@ class Agreement:
 
 
 def coordinate(
-    ask: Ask, start: ExchangeState, *, tolerance: float, max_iterations: int
+    ask: Ask, start: ExchangeState, *, penalty: float, tolerance: float, max_iterations: int
 ) -> Agreement:
     """Ask the networks until each exports what the others import.
 
@@ -116,14 +115,15 @@ def coordinate(
         which ends the coordination.
     start : ExchangeState
         First price and targets.
+    penalty : float
+        First penalty: about the range of prices over that of exchanges. [EUR/kWh per kW]
     tolerance : float
         Largest residual to stop at. [-]
     max_iterations : int
         Largest number of iterations.
     """
-    penalty = start.penalty
     state = start.target_kw - start.price / penalty
-    mixing, residual = Mixing(), float("inf")
+    mixing, residual, unchanged = Mixing(), float("inf"), 0
     for n in range(1, max_iterations + 1):
         mean = state.mean(axis=0)
         target, price = state - mean, -penalty * mean
@@ -135,28 +135,27 @@ def coordinate(
         log.debug("iteration %d: residual %.2e, penalty %.1e", n, residual, penalty)
         if residual <= tolerance:
             break
-        state = mixing.next(state, step)
-        changed = _balanced_penalty(penalty, step) if residual > FAR else penalty
-        if changed != penalty:
+        state, unchanged = mixing.next(state, step), unchanged + 1
+        change = _penalty_change(step) if unchanged >= PATIENCE else 1.0
+        if change != 1.0:  # the price stays what it is
             mean = state.mean(axis=0)
-            state = state - mean + mean * penalty / changed
-            penalty, mixing = changed, Mixing()
-    found = ExchangeState(price, target, penalty)
-    return Agreement(found, n, residual, agreed=residual <= tolerance)
+            state = state - mean + mean / change
+            penalty, mixing, unchanged = change * penalty, Mixing(), 0
+    return Agreement(ExchangeState(price, target), n, residual, agreed=residual <= tolerance)
 
 
-def _balanced_penalty(penalty: float, step: Array) -> float:
-    """Double or halve the penalty where exports do not balance, or move, much more than the other.
+def _penalty_change(step: Array) -> float:
+    """Factor of the penalty where exports fail to balance, or move, much more than the other.
 
     Boyd et al. 2011, section 3.4.1.
     """
     common = np.broadcast_to(step.mean(axis=0), step.shape)
     unbalanced, moved = np.linalg.norm(common), np.linalg.norm(step - common)
     if unbalanced > UNBALANCED * moved:
-        return 2.0 * penalty
+        return CHANGE
     if moved > UNBALANCED * unbalanced:
-        return penalty / 2.0
-    return penalty
+        return 1 / CHANGE
+    return 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +169,8 @@ class Coordination:
     residual : float
         Largest departure from what was agreed, over the largest export. [-]
     gap : float
-        By how much the cost may exceed the optimum, as the price proves, over the cost; not a
-        number where only prices were asked for. [-]
+        By how much the cost may exceed the optimum, as the price proves, over what all load would
+        pay the supplier; not a number where only prices were asked for. [-]
     agreed : bool
         Whether residual and gap are what the settings ask for.
     wall_s, networks_s, longest_s : float

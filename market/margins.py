@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BINDING_DUAL = 1.0
 """A row binds when a higher limit would save more than this. [EUR/p.u.]"""
 RESCREEN = 1.3
-"""An hour is linearised anew when its last known margins, so enlarged, touch a limit."""
+"""An hour ahead is calibrated anew when its last known margins, so enlarged, touch a limit."""
 
 
 class Margins:

@@ -171,17 +171,26 @@ def _closest_first(sold: Array, bought: Array, distance: Array) -> Array:
     seller and buyer have left, until the first of these is used up.
     """
     left_to_sell, left_to_buy = sold.copy(), bought.copy()
+    sells, buys = np.ones(len(sold), dtype=bool), np.ones(len(bought), dtype=bool)
     open_distance, power = distance.copy(), np.zeros_like(distance)
-    while (closest := open_distance.min()) < np.inf:
-        i, j = np.nonzero(open_distance == closest)
+    nearest = open_distance.min(axis=1)  # of every seller
+    while (closest := nearest.min()) < np.inf:
+        at = np.flatnonzero(nearest == closest)
+        row, j = np.nonzero(open_distance[at] == closest)
+        i = at[row]
         in_reach_of_seller = np.bincount(i, left_to_buy[j], len(sold))
         in_reach_of_buyer = np.bincount(j, left_to_sell[i], len(bought))
         most = max(in_reach_of_seller.max(), in_reach_of_buyer.max())
         power[i, j] += left_to_sell[i] * (left_to_buy[j] / most)
         left_to_sell *= 1 - in_reach_of_seller / most
         left_to_buy *= 1 - in_reach_of_buyer / most
-        open_distance[left_to_sell <= USED_UP * sold] = np.inf
-        open_distance[:, left_to_buy <= USED_UP * bought] = np.inf
+        sells &= left_to_sell > USED_UP * sold
+        served = np.flatnonzero(buys & (left_to_buy <= USED_UP * bought))
+        buys[served] = False
+        moves_on = sells & (open_distance[:, served] == nearest[:, None]).any(axis=1)
+        open_distance[:, served] = np.inf
+        nearest[moves_on] = open_distance[moves_on].min(axis=1)
+        nearest[~sells] = np.inf
     return power
 
 

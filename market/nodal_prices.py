@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+SELLS_KW = 1e-3
+"""A peer that exports less than this, the solver's accuracy, sells nothing. [kW]"""
+
+
 @dataclass(frozen=True, eq=False)
 class MarginalCosts:
     """Derivatives of the optimal cost of one solution, in the steps that bind. [EUR/kWh]
@@ -185,7 +189,7 @@ def marginal_costs(
     energy = bought[:, groups]
     energy[:, roster.active] -= decisions.duals["imports_min"][binding] / hours
     # Who is on a retail contract trades with the supplier only, whatever its group does.
-    sells = decisions.values["exports"][binding] > 0
+    sells = decisions.values["exports"][binding] > SELLS_KW
     on_contract = np.broadcast_to(retail, energy.shape).copy()
     on_contract[:, roster.active] = np.where(sells, feed_in, retail)
     mu = shadow_prices(rows, decisions.mu / hours, n_binding, n_rows)

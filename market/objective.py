@@ -1,4 +1,8 @@
-"""Total operational cost of the window, by component; the same components as ``costs``."""
+"""Cost of the window, by component.
+
+The components of ``costs`` and, besides them, what only the clearing reckons with: premiums that
+bids ask, the worth of stored energy at the end, a damping of reactive power, and limits missed.
+"""
 
 from __future__ import annotations
 

@@ -183,13 +183,11 @@ class CoSimulation(mesa.Model):
         """Every operator checks the bids of its own network."""
         accepted: dict[str, Bid] = {}
         rejected: dict[str, str] = {}
+        own: dict[str, list[tuple[str, Bid]]] = {name: [] for name in self.roster.network}
+        for bid, prosumer in zip(bids, self.prosumers, strict=True):
+            own[prosumer.network].append(bid)
         for operator in self.operators:
-            own = [
-                bid
-                for bid, prosumer in zip(bids, self.prosumers, strict=True)
-                if prosumer.network == operator.network
-            ]
-            good, bad = operator.validate(own, self.now, self.roster.n_steps)
+            good, bad = operator.validate(own[operator.network], self.now, self.roster.n_steps)
             accepted |= good
             rejected |= bad
         self.totals.rejected_bids += len(rejected)

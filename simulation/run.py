@@ -104,7 +104,9 @@ def _prepare(options: argparse.Namespace) -> Prepared:
     overrides += [f"days={options.days}"] if options.days is not None else []
     overrides += [f"start={options.start}"] if options.start is not None else []
     overrides += [f"seed={options.seed}"] if options.seed is not None else []
-    return prepare(load("default" if options.config is None else options.config, overrides), options.output)
+    return prepare(
+        load("default" if options.config is None else options.config, overrides), options.output
+    )
 
 
 def _execute(prepared: Prepared, options: argparse.Namespace, start: float) -> int:
@@ -209,7 +211,7 @@ def prepare(
         require_new(folder)
     with threadpool_limits(limits=1):
         world = build_world(config)
-        tables = StepTables(Recorder(folder), config, world)
+        tables = StepTables(Recorder(folder), world)
         model = CoSimulation(config, world, tables)
     return Prepared(config, world, model, tables, folder, resume)
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
 
-    from configs.schema import ScenarioConfig
     from market.bids import Bid
     from market.relaxation import Exactness
     from simulation.market_totals import MarketTotals
@@ -35,15 +34,12 @@ class StepTables:
     ----------
     recorder : Recorder
         Takes the rows.
-    config : ScenarioConfig
-        The scenario.
     world : World
         Networks, peers and times.
     """
 
-    def __init__(self, recorder: Recorder, config: ScenarioConfig, world: World) -> None:
+    def __init__(self, recorder: Recorder, world: World) -> None:
         self.recorder = recorder
-        self.config = config
         self.world = world
         self._start = world.profiles.times[world.first_row].to_pydatetime()
         self._strategy = {peer.player: peer.strategy for group in world.peers for peer in group}

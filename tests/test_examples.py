@@ -12,8 +12,9 @@ import pytest
 from agents.strategies.registry import make_strategy
 from configs.loading import load
 from grid.cases import build_network
+from grid.replay import AcReplay
 from market.plugins import allow
-from market.price_checks import PricingError, checked_prices
+from market.price_checks import checked_prices
 from market.pricing import make_pricing
 from market.safety_factors import make_safety_factor
 from simulation.run import main
@@ -100,7 +101,9 @@ def test_own_pricing_rule(run_page):
     traded = trades[trades.energy_kwh > 1e-3]
     # Truthful peers ask the feed-in price at least and offer the retail price, fee included.
     fee = traded.network_fee_eur / traded.energy_kwh
-    retail = traded.step.map(tables("bids").query("offer == 'load'").groupby("step").price_eur_per_kwh.max())
+    retail = traded.step.map(
+        tables("bids").query("offer == 'load'").groupby("step").price_eur_per_kwh.max()
+    )
     lowest = (traded.price_eur_per_kwh - 0.7 * (retail - fee)) / 0.3
     assert (lowest > 0.11 - 1e-6).all()
     assert np.isclose(lowest, 0.11).any()
@@ -124,6 +127,18 @@ def test_the_script_compares_two_coordinations(tmp_path):
 # --- they are right ---------------------------------------------------------------------------
 
 
+def test_the_network_at_peak_load_keeps_the_balance_of_a_power_flow():
+    network = build_network(load(str(EXAMPLES / "own_network.yaml")).networks[0])
+    peak = AcReplay(network).run(-network.load_kw, -network.load_kvar)
+    # Ohm's law along the way to bus 4: the drop is close to (r P + x Q) / V, line by line.
+    p_kw, q_kvar = np.array([500, 210, 120]), np.array([165, 70, 40])
+    r_ohm, x_ohm = np.array([4.0, 6.1, 7.2]), np.array([2.7, 4.0, 4.8])
+    drop = (r_ohm @ p_kw + x_ohm @ q_kvar) * 1e3 / 11e3**2
+    assert peak.vm_pu[network.position[4]] == pytest.approx(1.03 - drop / 1.03, abs=2e-3)
+    assert peak.losses_kw == pytest.approx(peak.p_source_kw - 500, abs=1e-6)
+    assert 0 < peak.losses_kw < 25
+
+
 def test_the_gain_of_a_trade_is_shared_seven_to_three():
     prices = GainSharing().trade_prices(one_trade(sell=0.11, buy=0.25))
     # The fee is 0.04, so that 0.10 of gain are left between 0.11 and 0.21.
@@ -140,7 +155,8 @@ def worst_share_above(z, weights, kappa, radius):
 def test_the_factor_is_the_smallest_that_keeps_the_risk_level(radius):
     rng = np.random.default_rng(5)
     z, weights = rng.standard_t(3, (90, 2)), rng.dirichlet(np.full(90, 5.0))
-    for row, kappa in zip(z.T, TotalVariation(0.05, radius).factors(z, weights, np.zeros(2))):
+    factors = TotalVariation(0.05, radius).factors(z, weights, np.zeros(2))
+    for row, kappa in zip(z.T, factors, strict=True):
         assert worst_share_above(row, weights, kappa, radius) <= 0.05 + 1e-12
         assert worst_share_above(row, weights, kappa - 1e-9, radius) > 0.05
 

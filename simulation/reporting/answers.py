@@ -66,7 +66,8 @@ def _cost(run: RunData) -> Answer:
     return Answer(
         "Total operational cost",
         f"{number(cost)} EUR",
-        f"over {days:,.3g} days, {number(cost / days)} EUR a day; {count(len(run.networks), 'network')}, "
+        f"over {days:,.3g} day{'' if days == 1 else 's'}, {number(cost / days)} EUR a day; "
+        f"{count(len(run.networks), 'network')}, "
         f"{count(len(run.tables['peers']), 'peer')}",
     )
 
@@ -83,9 +84,11 @@ def _saving(run: RunData, base: BaseCase | None) -> Answer:
     return Answer(
         label,
         percent(share),
-        f"{number(saved)} EUR less than {number(base.cost_eur)} EUR of {base.name} "
-        f"({base.coordination.replace('_', ' ')}, {base.method}) on the same draws. Not credited: "
-        f"the batteries end with {number(stored, '+,.0f')} kWh against it",
+        f"{number(abs(saved))} EUR {'less' if saved >= 0 else 'more'} than the "
+        f"{number(base.cost_eur)} EUR of {base.name} (coordination "
+        f"{base.coordination.replace('_', ' ')}, {base.method}), on the same draws. Not credited: "
+        f"at the end its batteries hold {number(abs(stored))} kWh "
+        f"{'less' if stored >= 0 else 'more'}",
     )
 
 
@@ -131,8 +134,8 @@ def tally_text(tally: dict[str, Any]) -> str:
     if not tally["steps"]:
         return "no steps"
     return (
-        f"{percent(tally['rate'], '.2f')} ({tally['events']:,} of {tally['steps']:,}; 95 % interval "
-        f"{100 * tally['ci_low']:.2f} to {percent(tally['ci_high'], '.2f')})"
+        f"{percent(tally['rate'], '.2f')} ({tally['events']:,} of {tally['steps']:,}; 95 % "
+        f"interval {100 * tally['ci_low']:.2f} to {percent(tally['ci_high'], '.2f')})"
     )
 
 

@@ -20,6 +20,7 @@ from simulation.reporting.blocks import (
     text_cell,
 )
 from simulation.reporting.drawing import moment
+from simulation.reporting.picks import largest
 from simulation.reporting.risk_figures import phase_figure, solver_figure
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ def audit(run: RunData) -> Section:
     steps = clearing.drop_duplicates("step")
     timed = steps[steps.wall_s > 0]
     if len(timed):
-        slowest = timed.loc[timed.wall_s.idxmax()]
+        slowest = largest(timed, "wall_s")
         blocks.append(
             Picture(
                 "Time of the clearings",
                 solver_figure(clearing),
-                f"A clearing takes {significant(timed.wall_s.median())} s in the median; the slowest, "
-                f"that of {moment(slowest.time)} UTC, took {significant(slowest.wall_s)} s. "
-                f"{percent((timed.n_iterations > 1).mean())} of them needed more than one pass.",
+                f"A clearing takes {significant(timed.wall_s.median())} s in the median; the "
+                f"slowest, that of {moment(slowest.time)} UTC, took {significant(slowest.wall_s)} "
+                f"s. {percent((timed.n_iterations > 1).mean())} of them needed more than one pass.",
                 "Every marker is one clearing of all networks; passes repeat the solve with a new "
                 "linearisation and new safety margins.",
             )
@@ -56,8 +57,8 @@ def audit(run: RunData) -> Section:
                 phase_figure(phases),
                 f"Of {significant(sum(phases.values()))} s, {longest.replace('_', ' ')} took "
                 f"{significant(phases[longest])} s.",
-                "Wall-clock seconds of the whole run by phase; phases under half a percent are left "
-                "out.",
+                "Wall-clock seconds of the whole run by phase; phases under half a percent are "
+                "left out.",
             )
         )
     blocks.append(_facts(run))

@@ -18,6 +18,9 @@ TIME = "time [UTC]"
 _INK = "#222222"
 _GRID = "#e5e5e5"
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+_AXIS = {"gridcolor": _GRID, "linecolor": GREY, "zeroline": False, "automargin": True}
+_X_AXIS = {**_AXIS, "showline": True, "ticks": "outside"}
+_Y_AXIS = {**_AXIS, "showline": False}
 
 
 def empty_figure(height: int, x_title: str, y_title: str) -> go.Figure:
@@ -30,36 +33,35 @@ def empty_figure(height: int, x_title: str, y_title: str) -> go.Figure:
     x_title, y_title : str
         Titles of the axes, with units in brackets.
     """
-    figure = go.Figure()
-    figure.update_layout(
-        template=go.layout.Template(),
-        height=height,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        font={"family": _FONT, "size": 13, "color": _INK},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "traceorder": "normal",
-        },
-        hoverlabel={"font": {"family": _FONT}},
-        hovermode="closest",
+    # All at once: every update of a figure is checked against all that it could hold.
+    return go.Figure(
+        layout={
+            "template": go.layout.Template(),
+            "height": height,
+            "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+            "font": {"family": _FONT, "size": 13, "color": _INK},
+            "paper_bgcolor": "white",
+            "plot_bgcolor": "white",
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "normal",
+            },
+            "hoverlabel": {"font": {"family": _FONT}},
+            "hovermode": "closest",
+            "xaxis": {**_X_AXIS, "title": {"text": x_title}},
+            "yaxis": {**_Y_AXIS, "title": {"text": y_title, "standoff": 12}},
+        }
     )
-    style_axes(figure)
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title, title_standoff=12)
-    return figure
 
 
 def style_axes(figure: go.Figure) -> None:
     """Give all axes the common style."""
-    common = {"gridcolor": _GRID, "linecolor": GREY, "zeroline": False, "automargin": True}
-    figure.update_xaxes(showline=True, ticks="outside", **common)
-    figure.update_yaxes(showline=False, **common)
+    figure.update_xaxes(**_X_AXIS)
+    figure.update_yaxes(**_Y_AXIS)
 
 
 def zero_line(figure: go.Figure, axis: str = "y") -> None:

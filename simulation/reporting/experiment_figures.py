@@ -107,11 +107,9 @@ def by_coordination(
         _dots(figure, y, values, ("treatments", BLUE, "circle"), unit)
         return figure
     for kind, style in COORDINATION.items():
-        _dots_where(figure, y, values, (kinds == kind).to_numpy(), style, unit)
-    _dots_where(
-        figure, y, values, (~kinds.isin(list(COORDINATION))).to_numpy(),
-        ("other", GREY, "circle"), unit,
-    )  # fmt: skip
+        _dots_where(figure, y, values, (kinds == kind).to_numpy(), style=style, unit=unit)
+    others = (~kinds.isin(list(COORDINATION))).to_numpy()
+    _dots_where(figure, y, values, others, style=("other", GREY, "circle"), unit=unit)
     return figure
 
 
@@ -120,6 +118,7 @@ def _dots_where(
     y: np.ndarray,
     values: pd.DataFrame,
     where: np.ndarray,
+    *,
     style: tuple[str, str, str],
     unit: str,
 ) -> None:
@@ -137,7 +136,7 @@ def change_figure(table: pd.DataFrame, column: str, words: str) -> go.Figure:
 
 def rate_figure(table: pd.DataFrame) -> go.Figure:
     """Delivered violation rates of every treatment, and its promise."""
-    figure, y = _canvas(table, "violated network-steps or scenarios [%]")
+    figure, y = _canvas(table, "violated [%]")
     shown = [name for name in RATES if name in table and table[name].notna().any()]
     for k, name in enumerate(shown):
         shift = 0.18 * (k - (len(shown) - 1) / 2)

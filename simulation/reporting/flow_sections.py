@@ -34,6 +34,7 @@ from simulation.reporting.flow_views import (
     thinned,
     traded_power,
 )
+from simulation.reporting.picks import largest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,9 +109,10 @@ def _balance_seen(run: RunData, balance: pd.DataFrame) -> str:
     share = used.sum() / load.sum() if load.sum() > 0 else None
     peak = load.idxmax()
     return (
-        f"Load peaks at {number(load.max())} kW on {moment(peak)} UTC; renewable energy used amounts "
-        f"to {percent(share)} of the load, {number(balance['from upstream'].sum() / max(load.sum(), 1e-9) * 100)} % "
-        "came from upstream."
+        f"Load peaks at {number(load.max())} kW on {moment(peak)} UTC; renewable energy used "
+        f"amounts to {percent(share)} of the load, "
+        f"{number(balance['from upstream'].sum() / max(load.sum(), 1e-9) * 100)} % came from "
+        "upstream."
     )
 
 
@@ -152,8 +154,9 @@ def batteries_and_recourse(run: RunData, networks: Sequence[str], note: str) -> 
             Picture(
                 f"Batteries of {name}",
                 battery_figure(stored),
-                f"All batteries together hold {number(stored['mean'].mean())} % of their capacity on "
-                f"average, between {number(stored['mean'].min())} and {number(stored['mean'].max())} %.",
+                f"All batteries together hold {number(stored['mean'].mean())} % of their capacity "
+                f"on average, between {number(stored['mean'].min())} and "
+                f"{number(stored['mean'].max())} %.",
                 "The line is all stored energy over all capacity; the band reaches from the "
                 "emptiest to the fullest single battery." + means_note(run),
             )
@@ -179,11 +182,12 @@ def batteries_and_recourse(run: RunData, networks: Sequence[str], note: str) -> 
 
 
 def _recourse_seen(given: pd.DataFrame) -> str:
-    largest = given.delivered.abs().idxmax()
+    extreme = largest(given.assign(size=given.delivered.abs()), "size")
     return (
-        f"The largest recourse delivered is {number(given.delivered[largest])} kW on "
-        f"{moment(largest)} UTC; the clearings gave devices {number(given.share.mean(), '.1f')} % of "
-        "this network's forecast error on average, the rest to the upstream grid."
+        f"The largest recourse delivered is {number(extreme.delivered)} kW on "
+        f"{moment(extreme.name)} UTC; the clearings gave devices "
+        f"{number(given.share.mean(), '.1f')} % of this network's forecast error on average, the "
+        "rest to the upstream grid."
     )
 
 

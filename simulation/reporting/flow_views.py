@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,8 @@ def flows_between(run: RunData) -> pd.DataFrame:
         aggfunc="sum",
         observed=True,
     )
-    return table.reindex(index=run.networks, columns=run.networks).fillna(0.0)
+    square: Any = table.reindex(index=run.networks, columns=run.networks)
+    return pd.DataFrame(square.fillna(0.0))
 
 
 def located_trades(run: RunData) -> pd.DataFrame:
@@ -107,7 +108,7 @@ def located_trades(run: RunData) -> pd.DataFrame:
         to_network=trades.buyer.map(home).astype(str),
     )
     keys = ["time", "from_network", "to_network"]
-    return named.groupby(keys, as_index=False).energy_kwh.sum()
+    return named.groupby(keys, as_index=False)[["energy_kwh"]].sum()
 
 
 def batteries(run: RunData, network: str) -> pd.DataFrame | None:

@@ -59,7 +59,7 @@ def feeder_map(fed: Feeder) -> go.Figure:
             "cmin": 1 - span,
             "cmax": 1 + span,
             "line": {"color": "#555555", "width": 1},
-            "colorbar": _bar(),
+            "colorbar": _bar(span),
         },
         hovertext=[_hover(fed, bus) for bus in order if bus != source],
         hoverinfo="text",
@@ -124,8 +124,9 @@ def _hover(fed: Feeder, bus: int) -> str:
     return "<br>".join(map(safe, words))
 
 
-def _bar() -> dict[str, Any]:
+def _bar(span: float) -> dict[str, Any]:
     """Scale of colours below a figure, where it takes no width on a phone."""
+    ticks = [1 - span, 1.0, 1 + span]
     return {
         "orientation": "h",
         "thickness": 12,
@@ -133,9 +134,9 @@ def _bar() -> dict[str, Any]:
         "y": 0,
         "yref": "container",
         "yanchor": "bottom",
-        "tickformat": ".2f",
-        "ticksuffix": " p.u.",
-        "nticks": 6,
+        "tickvals": ticks,
+        "ticktext": [f"{tick:.3g} p.u." for tick in ticks],
+        "tickangle": 0,
     }
 
 
@@ -153,7 +154,7 @@ def voltage_map(fed: Feeder, grid: VoltageGrid) -> go.Figure:
         colorscale=SCALE,
         zmin=1 - span,
         zmax=1 + span,
-        colorbar=_bar(),
+        colorbar=_bar(span),
         hovertemplate="bus %{y}<br>%{x}<br>%{z:.4f} p.u.<extra></extra>",
     )
     time_axis(figure)

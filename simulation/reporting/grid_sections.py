@@ -78,7 +78,8 @@ def _seen(fed: Feeder) -> str:
     beyond = "beyond its limit" if worst.margin_pu < 0 else "within its limits"
     return (
         f"The worst voltage is {worst.vm_pu:.4f} p.u. at bus {worst.name} on {moment(worst.time)} "
-        f"UTC, {abs(worst.margin_pu):.4f} p.u. {beyond}; {hit or 'none'} of {len(fed.buses) - 1} buses "
+        f"UTC, {abs(worst.margin_pu):.4f} p.u. {beyond}; {hit or 'none'} of "
+        f"{len(fed.buses) - 1} buses "
         f"violated a voltage limit, {over or 'none'} of {len(fed.parent)} lines their rating."
     )
 
@@ -134,18 +135,19 @@ def voltages(run: RunData, chosen: Sequence[Feeder], note: str) -> Section:
             "the voltage of a bus in one step"
             if whole
             else (
-                f"the worst voltage of a bus in {grid.hours:g} hours (longer periods keep the page small)"
+                f"the worst voltage of a bus in {grid.hours:g} hours (longer periods keep the page "
+                "small)"
             )
         )
         blocks.append(
             Picture(
                 f"Voltages of {fed.network}",
                 voltage_map(fed, grid),
-                f"Voltages come closest to a limit at bus {worst.name} on {moment(worst.time)} UTC "
-                f"({number(worst.vm_pu, '.4f')} p.u.); {count(beyond, 'step')} of this network had a "
-                "violation of any kind.",
-                f"A cell is {cell}, as the AC power flow gives it. Buses follow the branches of the "
-                "map from the substation (top) outwards; colours are those of the map.",
+                f"Voltages come closest to a limit at bus {worst.name} on {moment(worst.time)} "
+                f"UTC ({number(worst.vm_pu, '.4f')} p.u.); {count(beyond, 'step')} of this "
+                "network had a violation of any kind.",
+                f"A cell is {cell}, as the AC power flow gives it. Buses follow the branches of "
+                "the map from the substation (top) outwards; colours are those of the map.",
             )
         )
     return Section("voltages", "Voltages over time", blocks)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simulation.reporting.feeder_layout import feeder_layout
+from simulation.reporting.picks import smallest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Feeder:
     def worst(self) -> pd.Series | None:
         """Row of the bus with the least margin; None without any voltage."""
         seen = self.buses[self.buses.margin_pu.notna()]
-        return None if seen.empty else seen.loc[seen.margin_pu.idxmin()]
+        return None if seen.empty else smallest(seen, "margin_pu")
 
 
 @dataclass(frozen=True, eq=False)

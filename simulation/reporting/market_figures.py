@@ -52,7 +52,7 @@ def price_figure(prices: pd.DataFrame, paid: pd.Series | None) -> go.Figure:
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.5, 0.5])
     figure.update_layout(empty_figure(520, "", "").layout)
     at = times(prices.index)
-    _band(figure, at, prices, "dlmp", ("nodal price", BLUE), 1)
+    _band(figure, at, prices, "dlmp", style=("nodal price", BLUE), row=1)
     figure.add_scatter(
         x=at,
         y=short(prices["energy_mean"]),
@@ -76,7 +76,7 @@ def price_figure(prices: pd.DataFrame, paid: pd.Series | None) -> go.Figure:
         )
     for name, style in _PARTS.items():
         if prices[f"{name}_mean"].notna().any():
-            _band(figure, at, prices, name, style, 2)
+            _band(figure, at, prices, name, style=style, row=2)
     style_axes(figure)
     figure.update_xaxes(type="date", title_text="")
     figure.update_xaxes(title_text=TIME, row=2, col=1)
@@ -91,6 +91,7 @@ def _band(
     at: np.ndarray,
     prices: pd.DataFrame,
     name: str,
+    *,
     style: tuple[str, str],
     row: int,
 ) -> None:

@@ -9,6 +9,7 @@ from simulation.reporting.blocks import (
     Prose,
     Section,
     Table,
+    count,
     number,
     number_cell,
     text_cell,
@@ -29,6 +30,7 @@ from simulation.reporting.market_views import (
     received_by_kind,
     trade_prices,
 )
+from simulation.reporting.picks import largest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +54,11 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
         if table is None:
             continue
         missing = int(table.dlmp_mean.isna().sum())
-        gaps = f" Gaps are {missing} points without prices, after fallbacks." if missing else ""
+        gaps = (
+            f" {count(missing, 'point')} without prices, after fallbacks, left blank."
+            if missing
+            else ""
+        )
         blocks.append(
             Picture(
                 f"Nodal prices of {name}",
@@ -60,7 +66,8 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
                 _seen(table),
                 "Lines are means over the buses, bands reach from the cheapest to the dearest one. "
                 "The lower part shows what a kilowatt-hour at a bus costs because of losses, of "
-                "voltage and other grid limits, and of risk; with the energy's part they add up to the "
+                "voltage and other grid limits, and of risk; with the energy's part they add up "
+                "to the "
                 "nodal price." + means_note(run) + gaps,
             )
         )
@@ -77,7 +84,10 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
         heads = ["network", "nodal price [EUR/kWh]"]
         heads += [f"{part} [EUR/kWh]" for part in COMPONENTS]
         heads += ["lowest [EUR/kWh]", "highest [EUR/kWh]"]
-        note = "Means over buses and time, each step and bus alike; lowest and highest of the points drawn."
+        note = (
+            "Means over buses and time, each step and bus alike; lowest and highest of the points "
+            "drawn."
+        )
         blocks.append(Table("Mean prices by component", heads, rows, note))
     return Section("prices", "Prices by component", blocks)
 
@@ -86,8 +96,8 @@ def _seen(table: pd.DataFrame) -> str:
     spread = table.dlmp_high - table.dlmp_low
     widest = spread.idxmax()
     return (
-        f"The nodal price is {number(table.dlmp_mean.mean(), '.3f')} EUR/kWh on average; buses differ "
-        f"most, by {number(spread.max(), '.3f')} EUR/kWh, on {moment(widest)} UTC."
+        f"The nodal price is {number(table.dlmp_mean.mean(), '.3f')} EUR/kWh on average; buses "
+        f"differ most, by {number(spread.max(), '.3f')} EUR/kWh, on {moment(widest)} UTC."
     )
 
 
@@ -117,24 +127,26 @@ def money(run: RunData) -> Section:
                 received_figure(received),
                 f"Net, the {_name(net.idxmax())} received most ({number(net.max())} EUR), the "
                 f"{_name(net.idxmin())} paid most ({number(-net.min())} EUR).",
-                "Bars above zero were received, bars below paid; diamonds are the sums. All accounts "
-                "together sum to zero. Resources stand for fuel, wear and discomfort.",
+                "Bars above zero were received, bars below paid; diamonds are the sums. All "
+                "accounts together sum to zero. Resources stand for fuel, wear and discomfort.",
             )
         )
         blocks.append(_accounts_table(received))
     outcomes = run.tables["peer_outcomes"]
     if not outcomes.empty:
         gains = outcomes.gain_from_trade_eur
-        best = outcomes.loc[gains.idxmax()]
+        best = largest(outcomes, "gain_from_trade_eur")
         blocks.append(
             Picture(
                 "Who gained by trading",
                 gains_figure(outcomes),
-                f"Trade gained the peers {number(gains.sum())} EUR together; peer {best.peer_id} gained "
-                f"most, {number(best.gain_from_trade_eur)} EUR, and {int((gains < -1e-6).sum())} of "
+                f"Trade gained the peers {number(gains.sum())} EUR together; peer "
+                f"{best.peer_id} gained "
+                f"most, {number(best.gain_from_trade_eur)} EUR, and "
+                f"{int((gains < -1e-6).sum())} of "
                 f"{len(gains)} peers lost.",
-                "Every dot is a peer, boxes hold the middle half. The gain compares each trade with the "
-                "same energy bought from, or sold to, the supplier.",
+                "Every dot is a peer, boxes hold the middle half. The gain compares each trade "
+                "with the same energy bought from, or sold to, the supplier.",
             )
         )
         blocks.append(_peer_table(outcomes))

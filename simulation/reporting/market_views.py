@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -34,7 +34,8 @@ def nodal_prices(run: RunData, network: str) -> pd.DataFrame | None:
         return None
     by_time = prices.groupby("time")[names].agg(["mean", "min", "max"])
     ends = {"mean": "mean", "min": "low", "max": "high"}
-    by_time.columns = pd.Index([f"{name}_{ends[end]}" for name, end in by_time.columns])
+    pairs: Any = by_time.columns
+    by_time.columns = pd.Index([f"{name}_{ends[end]}" for name, end in pairs])
     # Steps without prices stay in place as gaps.
     steps = pd.DatetimeIndex(run.of("clearing", network).time)
     return thinned(by_time.reindex(steps).astype(float), period_steps(run))

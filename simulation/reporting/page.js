@@ -13,10 +13,14 @@
     if (coarse) { figure.layout.dragmode = false; }
     if (box.clientWidth < 500) {
       figure.layout.font.size = 11;
-      figure.layout.legend = Object.assign({}, figure.layout.legend, {
-        font: { size: 10 }, entrywidth: 0.48, entrywidthmode: "fraction",
-      });
+      figure.layout.legend.font = { size: 10 };
+      if (figure.data.every((trace) => (trace.name || "").length < 24)) {
+        Object.assign(figure.layout.legend, { entrywidth: 0.48, entrywidthmode: "fraction" });
+      }
       narrow(figure.layout);
+      figure.data.map((trace) => trace.marker || {}).forEach(function (marker) {
+        if (typeof marker.size === "number") { marker.size *= 0.7; }
+      });
     }
     return Plotly.newPlot(box, figure.data, figure.layout, Object.assign({ displayModeBar: coarse ? false : "hover" }, CONFIG));
   }

@@ -54,7 +54,9 @@ def summary_of_tables(
             str(k): int(n) for k, n in tables["violations"].cause.value_counts().items() if n
         },
         "clearings": int(clearing.step.nunique()),
-        "uncertified_clearings": int((clearing.certified_violation_probability > promised).sum()),
+        "uncertified_clearings": int(
+            (clearing.certified_violation_probability > promised + CERTIFICATE_TOLERANCE).sum()
+        ),
         "fallback_steps": len(steps),
         "fallbacks": {str(k): int(n) for k, n in steps.fallback.value_counts().items() if n},
     }

@@ -25,9 +25,7 @@ SCOPES = {
 def delivered_figure(rates: pd.DataFrame, promised: float) -> go.Figure:
     """Delivered rates with their intervals, and the promise."""
     names = list(dict.fromkeys(rates.network))
-    figure = empty_figure(
-        110 + 66 * len(names), "violated network-steps or scenarios [%]", "network [name]"
-    )
+    figure = empty_figure(110 + 66 * len(names), "violated [%]", "network [name]")
     for k, ((scope, source), (text, colour, marker)) in enumerate(SCOPES.items()):
         rows = rates[(rates.scope == scope) & (rates.source == source) & rates.rate.notna()]
         if rows.empty:

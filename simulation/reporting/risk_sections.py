@@ -51,11 +51,11 @@ def _rates(run: RunData, promised: float) -> Picture:
         delivered_figure(rates[rates.network.isin(drawn)], promised),
         f"In binding network-steps {tally_text(binding)} violated a limit. "
         + verdict(binding, promised / 100),
-        "Markers are rates, bars their 95 % intervals: exact ones (Clopper and Pearson) of the AC "
-        "replay, which take steps as independent and are too narrow where violations come in rows; "
-        "bootstrap ones of the Monte Carlo checks. A step binds in a network where a grid limit "
-        "shapes its clearing: only there the promise is put to the test, and rates over all steps "
-        f"flatter.{rest}",
+        "Markers are rates, bars their 95 % intervals: exact ones (Clopper and Pearson) of the "
+        "AC replay, which take steps as independent and are too narrow where violations come in "
+        "rows; bootstrap ones of the Monte Carlo checks. A step binds in a network where a grid "
+        "limit shapes its clearing: only there the promise is put to the test, and rates over "
+        f"all steps flatter.{rest}",
     )
 
 
@@ -82,7 +82,8 @@ def _certificates(run: RunData, promised: float) -> list[Picture | Prose]:
     if known.empty:
         return [
             Prose(
-                "No grid limit was binding, so that there are no certificates to hold against the promise."
+                "No grid limit was binding, so that there are no certificates to hold against the "
+                "promise."
             )
         ]
     above = int((known.certificate > promised + 100 * CERTIFICATE_TOLERANCE).sum())
@@ -93,12 +94,13 @@ def _certificates(run: RunData, promised: float) -> list[Picture | Prose]:
             certificate_figure(known, promised),
             f"The median of {count(len(known), 'certificate')} is "
             f"{number(known.certificate.median(), '.2f')} %; {above or 'none'} of them "
-            f"{'lie' if above > 1 else 'lies'} above the promised {number(promised, '.3g')} % by more "
-            f"than the clearing's accuracy of {100 * CERTIFICATE_TOLERANCE:g} %, and {hit or 'none'} of "
-            f"these network-steps {'were' if hit > 1 else 'was'} violated in AC.",
+            f"{'lie' if above > 1 else 'lies'} above the promised {number(promised, '.3g')} % by "
+            f"more than the clearing's accuracy of {100 * CERTIFICATE_TOLERANCE:g} %, and "
+            f"{hit or 'none'} of these network-steps {'were' if hit > 1 else 'was'} violated in "
+            "AC.",
             "A certificate is the worst-case violation probability of a network-step under every "
-            "distribution of the ambiguity set: the promise. It should lie below the dashed line, and "
-            "not far below it where limits bind. Crosses mark what reality violated.",
+            "distribution of the ambiguity set: the promise. It should lie below the dashed "
+            "line, and not far below it where limits bind. Crosses mark what reality violated.",
         )
     ]
 

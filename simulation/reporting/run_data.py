@@ -83,7 +83,7 @@ class RunData:
     @property
     def n_steps_planned(self) -> int:
         """Steps of the whole run."""
-        return round(self.config["days"] * 24 / self.step_hours)
+        return round(float(self.config["days"]) * 24 / self.step_hours)
 
     def of(self, table: str, network: str) -> pd.DataFrame:
         """Rows of a table that belong to one network."""

@@ -43,6 +43,8 @@ WANTED: dict[str, str] = {
     "peer_outcomes": TABLES["peer_outcomes"],
 }
 """What is shown besides, where a run has it."""
+_OF_DAYS = {**NEEDED, **WANTED, "settlement": "account item amount_eur"}
+"""What is read of a run that has no tables yet."""
 
 
 class ReportError(ValueError):
@@ -91,7 +93,10 @@ def read_tables(folder: Path, *, whole: bool) -> dict[str, pd.DataFrame]:
         If a file cannot be read.
     """
     if not whole and _days_reach_further(folder):
-        return {name: _frame(name, table, folder / PARTS) for name, table in _days(folder)}
+        out = {name: _frame(name, table, folder / PARTS) for name, table in _days(folder)}
+        # The accounts of the run are summed up at its end.
+        out["accounts"] = accounts_of(out.pop("settlement"), out["peers"])
+        return out
     out = {}
     for name in dict.fromkeys((*NEEDED, *WANTED)):
         path = folder / f"{name}.parquet"
@@ -104,8 +109,33 @@ def read_tables(folder: Path, *, whole: bool) -> dict[str, pd.DataFrame]:
     return out
 
 
+def accounts_of(settlement: pd.DataFrame, peers: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the payments of the steps, as the table ``accounts`` does at the end of a run."""
+    owned = peers[["pv_kw", "wind_kw", "battery_kwh", "dispatchable_kw"]].sum(axis=1) > 0
+    kinds = {
+        str(peer): "prosumer" if owns else "consumer"
+        for peer, owns in zip(peers.peer_id, owned, strict=True)
+    }
+    network = peers.astype(str).set_index("peer_id").network.to_dict()
+    sums = (
+        settlement.astype({"account": str, "item": str})
+        .groupby(["account", "item"], as_index=False, sort=False)[["amount_eur"]]
+        .sum()
+    )
+    # An operator's account is called operator:<network>.
+    names = sums.account.str.split(":", n=1)
+    sums["kind"] = [
+        kinds.get(name, parts[0]) for name, parts in zip(sums.account, names, strict=True)
+    ]
+    sums["network"] = [
+        network.get(name, parts[-1] if len(parts) > 1 else None)
+        for name, parts in zip(sums.account, names, strict=True)
+    ]
+    return sums[TABLES["accounts"].split()]
+
+
 def _columns(name: str) -> list[str]:
-    return f"{NEEDED.get(name, '')} {WANTED.get(name, '')}".split()
+    return list(dict.fromkeys(f"{NEEDED.get(name, '')} {_OF_DAYS[name]}".split()))
 
 
 def _parquet(path: Path, name: str) -> pa.Table:
@@ -161,7 +191,7 @@ def _days_reach_further(folder: Path) -> bool:
 def _days(folder: Path) -> Iterator[tuple[str, pa.Table]]:
     """Rows of all days by table."""
     days = [_day(path) for path in sorted((folder / PARTS).glob("*.zip"))]
-    for name in dict.fromkeys((*NEEDED, *WANTED)):
+    for name in _OF_DAYS:
         rows = [day[name] for day in days if name in day]
         yield name, pa.concat_tables(rows) if rows else schema(name).empty_table()
 
@@ -172,7 +202,7 @@ def _day(path: Path) -> dict[str, pa.Table]:
             return {
                 name: pa.ipc.open_stream(archive.read(name)).read_all()
                 for name in archive.namelist()
-                if name in NEEDED or name in WANTED
+                if name in _OF_DAYS
             }
     except (zipfile.BadZipFile, pa.ArrowException, ValueError, EOFError) as error:
         raise ReportError(f"{path}: is damaged ({error})") from error

@@ -301,3 +301,9 @@ def test_files_that_are_no_tables(tmp_path):
     path.write_text("peer_id,bus\n" + 200_000 * "a" + ",2\n")
     with pytest.raises(PopulationError, match=f"{path}: cannot be read"):
         read_population(path, NETWORK)
+
+
+def test_a_population_beyond_all_bounds_is_named():
+    settings = Population(renewable_to_peak=1e9, battery_to_renewable=1e9)
+    with pytest.raises(PopulationError, match=r"its population gives bus \d+ \w+ .* less than"):
+        draw_population(NETWORK, settings, NAMES, np.random.default_rng(0))

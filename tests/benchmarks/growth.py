@@ -10,7 +10,8 @@ of error samples (``--samples``). Without a size, all of them are run. Of every 
 are left out; printed are the median seconds of a step, on one core (which other work on the machine
 disturbs less) and as they passed, these split into the conic solver, putting its problems together,
 the AC engines and the rest, the largest memory of the process, and the slope of a straight line
-through the logarithms of size and seconds: 1 is linear growth. Absolute times depend on the machine.
+through the logarithms of size and seconds: 1 is linear growth. Absolute times depend on the
+machine.
 """
 
 from __future__ import annotations

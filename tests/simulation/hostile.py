@@ -2,7 +2,6 @@
 
 import copy
 import io
-import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -82,8 +81,3 @@ def write(folder: Path, name: str, content: Any) -> str:
         text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
         path.write_text(text, encoding="utf-8")
     return str(path)
-
-
-def loaded_modules() -> set[str]:
-    """Names of all modules that have been imported."""
-    return set(sys.modules)

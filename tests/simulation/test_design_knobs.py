@@ -117,3 +117,16 @@ def test_bids_are_listed_block_by_block_as_far_as_they_can_be_read(blocks, rows)
     bid = replace(full_bid(), dispatchable=DispatchableOffer(20.0, 0.2, 1e-3, blocks))
     listed = [row[1:] for row in offer_rows(bid) if row[0] == "dispatchable"]
     np.testing.assert_array_equal(listed, rows)
+
+
+def test_coarse_blocks_late_in_the_window_hardly_change_a_day(execute, day):
+    blocks = [1] * 6 + [2] * 3 + [3] * 4
+    coarse = execute("market.horizon_hours=24", f"market.look_ahead_blocks={blocks}")
+    fine = execute("market.horizon_hours=24")
+    assert (coarse.clearing.status == "solved").all()
+    assert (coarse.clearing.certified_violation_probability <= 0.05 + 2e-3).all()
+    costs = [results.summary["total_operational_cost_eur"] for results in (coarse, fine)]
+    stored = [results.summary["stored_energy_change_kwh"] for results in (coarse, fine)]
+    assert costs[0] != costs[1]
+    # What is in the batteries at the end is worth about 0.2 EUR a kWh.
+    assert costs[0] - 0.2 * stored[0] == pytest.approx(costs[1] - 0.2 * stored[1], rel=0.02)

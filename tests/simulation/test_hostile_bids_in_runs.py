@@ -146,13 +146,12 @@ def test_all_peers_bid_one_extreme(play, kind):
     assert model.totals.rejected_bids == 0
 
 
-@pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_bids_are_listed(scenario, tmp_path, kind):
-    if not hasattr(test_malformed_bids_are_listed, "model"):
-        prepared = prepare(scenario("strategies=[]"), tmp_path / "run")
-        prepared.model._forecast()
-        test_malformed_bids_are_listed.model = prepared.model
-    for _, bid in test_malformed_bids_are_listed.model._bid():
-        rows = list(offer_rows(MALFORMED[kind](bid)))
-        assert rows
-        assert all(isinstance(x, float) for row in rows for x in row[1:])
+def test_malformed_bids_are_listed(scenario, tmp_path):
+    model = prepare(scenario("strategies=[]"), tmp_path / "run").model
+    model._forecast()
+    bids = [bid for _, bid in model._bid()]
+    for kind, change in MALFORMED.items():
+        for bid in bids:
+            rows = list(offer_rows(change(bid)))
+            assert rows, kind
+            assert all(isinstance(x, float) for row in rows for x in row[1:]), kind

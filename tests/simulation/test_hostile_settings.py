@@ -221,7 +221,7 @@ def test_sizes_beyond_any_study(work, settings, places):
         ("networks", {**SCENARIO["networks"][0], "copies": 999}, 2),
         ("networks", SCENARIO["networks"][0], NETWORKS + 1),
         ("strategies", {"use": "truthful"}, 1_001),
-        ("networks.0.capacitors", {"bus": 3, "kvar": 1.0}, 10_001),
+        ("networks.0.capacitors", {"bus": 3, "kvar": 1.0}, 2_001),
     ],
 )
 def test_lists_beyond_any_study(work, place, entry, n):

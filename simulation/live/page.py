@@ -1,0 +1,215 @@
+"""The live page: Mesa's controls beside the networks, the curves and a peer."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import solara
+from mesa.visualization.solara_viz import ModelController, ModelCreator
+from mesa.visualization.utils import update_counter
+
+from simulation.live import figures, tables
+from simulation.live.controls import labelled
+from simulation.live.served import PLOTLY_FOLDER, served
+from simulation.live.views import flows, states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from simulation.live.views import Watched
+
+STYLE = """
+.live-page { max-width: 1400px; margin: 0 auto; }
+.live-page h2 { font-size: 1.05rem; margin: 0.9rem 0 0.3rem; }
+.live-facts { display: flex; flex-wrap: wrap; gap: 0.4rem 1.6rem; margin: 0; }
+.live-facts dt { font-size: 0.78rem; color: #555; }
+.live-facts dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+.live-settings { color: #555; font-size: 0.85rem; margin: 0.3rem 0 0; }
+.live-scroll { overflow-x: auto; max-width: 100%; }
+table.live { border-collapse: collapse; font-size: 0.85rem; margin: 0.6rem 0;
+  font-variant-numeric: tabular-nums; }
+table.live caption { text-align: left; font-weight: 600; padding-bottom: 0.2rem; }
+table.live th { font-weight: 500; color: #555; vertical-align: bottom; }
+table.live th, table.live td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: right;
+  border-bottom: 1px solid #e5e5e5; }
+table.live th:first-child, table.live td:first-child { text-align: left; white-space: nowrap; }
+"""
+
+
+@solara.component_vue("plot.vue")
+def _Plot(  # type: ignore[empty-body]  # noqa: N802
+    figure: str,
+    height: int,
+    script: str = f"{PLOTLY_FOLDER}/plotly.min.js",
+    event_click: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Draw a Plotly figure, given as JSON; FigureWidget would load the library once a figure."""
+
+
+def _draw(figure: go.Figure, on_click: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    _Plot(figure=figure.to_json(), height=figure.layout.height, event_click=on_click)
+
+
+@solara.component
+def Page() -> None:  # noqa: N802 (components are named like classes)
+    """One session: a model of its own, its controls, and what it shows."""
+    what = served()
+    first = solara.use_memo(what.start, [])
+    model = solara.use_reactive(first)
+    values = solara.use_reactive({})
+    interval = solara.use_reactive(200)
+    one, no_threads = solara.use_reactive(1), solara.use_reactive(False)
+    peer = solara.use_reactive(None)
+    jumps = solara.use_reactive(0)
+    is_live = hasattr(model.value, "ask")
+
+    def ask() -> None:
+        if is_live and values.value:
+            model.value.ask(**values.value)
+            update_counter.value += 1
+
+    solara.use_effect(ask, [values.value])
+
+    def go_to(step: int) -> None:
+        model.value.go_to(step - 1)
+        jumps.value += 1
+        update_counter.value += 1
+
+    solara.Title(f"{model.value.title} – drcosim")
+    solara.Style(STYLE)
+    with solara.AppBar():
+        solara.AppBarTitle(model.value.title)
+    with solara.Sidebar(), solara.Column(gap="8px", style={"padding": "0 12px"}):
+        # After a jump the controller starts anew: it stops playing, and knows whether steps follow.
+        ModelController(
+            model,
+            model_parameters=values,
+            play_interval=interval,
+            render_interval=one,
+            use_threads=no_threads,
+        ).key(f"controller {jumps.value}")
+        solara.SliderInt("Pause between steps [ms]", value=interval, min=0, max=2000, step=100)
+        if is_live:
+            solara.HTML("h3", "Settings", style="margin-top: 8px")
+        ModelCreator(model, labelled(what.params, values.value), model_parameters=values)
+        solara.HTML("p", _HELP_LIVE if is_live else _HELP_STORED, classes=["live-settings"])
+    with solara.Div(classes=["live-page"]):
+        Shown(model.value, peer, go_to=None if is_live else go_to)
+
+
+_HELP_LIVE = (
+    "▶ plays and ❚❚ pauses. A changed setting takes effect at the next clearing of the running "
+    "simulation; the share of strategic peers at the next reset, since they are drawn at the "
+    "beginning. Reset starts over with the settings as they stand here."
+)
+_HELP_STORED = "▶ plays and ❚❚ pauses; Reset goes back to the first step."
+
+
+@solara.component
+def Shown(  # noqa: N802
+    model: Watched,
+    peer: solara.Reactive[str | None],
+    go_to: Callable[[int], None] | None,
+) -> None:
+    """All that changes with the step."""
+    now = update_counter.value
+    moment = model.moment
+    if model.message:
+        solara.Error(model.message)
+    solara.HTML("div", unsafe_innerHTML=_facts(model))
+    solara.HTML("p", unsafe_innerHTML=_settings(model), classes=["live-settings"])
+    if go_to is not None and moment is not None:
+        solara.SliderInt(
+            "Step", value=moment.step + 1, on_value=go_to, min=1, max=max(model.n_steps, 2)
+        )
+    if not model.sites:
+        return
+
+    def pick(click: dict[str, Any]) -> None:
+        found = figures.clicked_bus(model.sites, click["trace"], click["x"], click["y"])
+        if found is not None:
+            site, bus = found
+            peer.value = site.next_peer(bus, peer.value) or peer.value
+
+    _draw(figures.maps(model.sites, moment, peer.value), pick)
+    _scrolled("" if moment is None else tables.states_table(states(moment, model.sites)))
+    _scrolled("" if moment is None else tables.flows_table(flows(moment, model.peers)))
+    with solara.ColumnsResponsive(12, large=[6, 6]):
+        with solara.Column(gap="0"):
+            solara.HTML("h2", "So far")
+            _draw(figures.curves(model.history))
+        with solara.Column(gap="0"):
+            Peer(model, peer, now)
+
+
+@solara.component
+def Peer(model: Watched, peer: solara.Reactive[str | None], now: int) -> None:  # noqa: N802
+    """One peer: its devices, its bid, its schedule, its account."""
+    solara.HTML("h2", "Peer")
+    solara.v.Autocomplete(
+        label="Peer: click a bus, or choose here",
+        items=[str(name) for name in model.peers.index],
+        v_model=peer.value,
+        on_v_model=peer.set,
+        dense=True,
+        outlined=True,
+        clearable=True,
+        hide_details=True,
+    )
+    if peer.value is None or peer.value not in model.peers.index:
+        solara.HTML("p", "Its bid, schedule and account appear here.", classes=["live-settings"])
+        return
+    solara.HTML("p", _devices(model.peers.loc[peer.value]), classes=["live-settings"])
+    if model.moment is None:
+        return
+    words, schedule = model.schedule(peer.value)
+    _scrolled(tables.bids_table(model.moment, peer.value))
+    solara.HTML("p", f"Schedule, {words}", style="font-weight: 600; font-size: 0.85rem; margin: 0")
+    _draw(figures.schedule(schedule))
+    _scrolled(tables.account_table(model.account(peer.value)))
+
+
+def _scrolled(content: str) -> None:
+    solara.HTML("div", unsafe_innerHTML=content, classes=["live-scroll"])
+
+
+def _facts(model: Watched) -> str:
+    """Key figures at the top, as a list of terms and values."""
+    moment, history = model.moment, model.history
+    facts = {"step": f"0 of {model.n_steps}"}
+    if moment is not None:
+        facts = {
+            "step": f"{moment.step + 1} of {model.n_steps}",
+            "time [UTC]": f"{moment.time:%d %b %Y %H:%M}",
+            "cost so far [EUR]": tables.number(history.cost_eur.sum(), 2),
+            "steps with a violation": str(int((history.n_violations > 0).sum())),
+            "traded within networks [kWh]": tables.number(history.within_kwh.sum(), 0),
+            "across networks [kWh]": tables.number(history.across_kwh.sum(), 0),
+            "steps with a fallback": str(int(history.fallback.sum())),
+        }
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f"<dl class='live-facts'>{items}</dl>"
+
+
+def _settings(model: Watched) -> str:
+    """Settings in force, and those that wait for the next clearing."""
+    words = f"In force: {html.escape(model.settings)}."
+    if model.pending:
+        words += f" <b>From the next clearing: {html.escape(model.pending)}.</b>"
+    return words
+
+
+def _devices(peer: pd.Series) -> str:
+    """Tell what a peer owns, in words."""
+    ratings = {
+        "PV": (peer.pv_kw, "kW"),
+        "wind": (peer.wind_kw, "kW"),
+        "battery": (peer.battery_kwh, "kWh"),
+        "dispatchable unit": (peer.dispatchable_kw, "kW"),
+    }
+    owned = [f"{name} {value:,.0f} {unit}" for name, (value, unit) in ratings.items() if value > 0]
+    return f"bus {peer.bus} of {peer.network}; {', '.join(owned) or 'load only'}; {peer.strategy}"
