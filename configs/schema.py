@@ -299,8 +299,9 @@ class Market(Settings):
     exchange_tolerance: Annotated[float, Field(gt=0.0, le=0.1)] = 5e-4
     """By how much a network's exchange may differ from what was agreed, over the largest exchange,
     with ``solver: decomposed``. [-]"""
-    exchange_gap: Annotated[float, Field(gt=0.0, le=0.1)] = 1e-4
-    """By how much the cost may exceed the optimum, over the cost, with ``solver: decomposed``."""
+    exchange_gap: Annotated[float, Field(gt=0.0, le=0.1)] = 1e-5
+    """By how much the cost may exceed the optimum, over what all load would pay the supplier, with
+    ``solver: decomposed``. [-]"""
     max_exchange_iterations: int = Field(default=200, ge=1, le=10_000)
     """After how many prices ``solver: decomposed`` stops and says how good the schedule is."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from market.errors import SolverFailedError
-from market.exchange import Coordination, ExchangeState, coordinate
+from market.exchange import TOGETHER, Coordination, ExchangeState, coordinate
 from market.fallbacks import worst
 from market.first_stage import Decisions
 from market.network_stage import net_export
@@ -174,18 +174,17 @@ class DecomposedStage:
         posed = [{"rows": part.rows(rows), "only_prices": only_prices} for part in self._parts]
         workers.each("pose", posed)
         if self._settings.coordination == "across_networks":
-            decisions, coordination = self._coordinated(only_prices=only_prices)
+            held, priced, coordination = self._coordinated(only_prices=only_prices)
         else:
-            nothing = np.zeros(self.roster.n_steps)
-            decisions = self._decide(ExchangeState(nothing, self._nothing), 0.0)
-            coordination = Coordination()
+            held = priced = self._decide(np.zeros(self.roster.n_steps))
+            coordination = TOGETHER
         coordination = replace(
             coordination,
             wall_s=time.perf_counter() - start,
             networks_s=float(np.sum(self._rounds)),
             longest_s=float(np.max(self._rounds, axis=1).sum()),
         )
-        return self._whole(rows, decisions, coordination)
+        return self._whole(rows, held, priced, coordination)
 
     @property
     def _nothing(self) -> Array:
@@ -208,40 +207,50 @@ class DecomposedStage:
             self._workers = Workers(problems, settings.solver_workers, settings.solver_scheduler)
         return self._workers
 
-    def _coordinated(self, *, only_prices: bool) -> tuple[list[Decisions], Coordination]:
-        """Agree on the exchange, hold it, and prove how good it is."""
+    def _coordinated(
+        self, *, only_prices: bool
+    ) -> tuple[list[Decisions], list[Decisions], Coordination]:
+        """Agree on the exchange; return the decisions that keep to it, and those at its price.
+
+        The schedule is that of the former. The prices are those of the latter: held at a point
+        where its costs have a kink, a network would have a price of its own.
+        """
         settings, state = self._settings, self.state
         if state is None:
             raise AssertionError("no data were assigned")
         tolerance, n_iterations = settings.exchange_tolerance, 0
         while True:
-            left = settings.max_exchange_iterations - n_iterations
             found = coordinate(
                 self._exports,
                 state,
                 penalty=self._penalty,
                 tolerance=tolerance,
-                max_iterations=left,
+                max_iterations=settings.max_exchange_iterations - n_iterations,
             )
-            state, n_iterations = found.state, n_iterations + found.n_iterations
-            decisions = self._decide(state, HELD * self._penalty)
-            gap = float("nan") if only_prices else self._gap(state.price, decisions)
+            price = np.clip(found.state.price, *self._band)
+            state, n_iterations = (
+                replace(found.state, price=price),
+                n_iterations + found.n_iterations,
+            )
+            held = self._decide(price, state.target_kw, HELD * self._penalty)
+            priced = self._decide(price)
+            gap = float("nan") if only_prices else self._gap(price, held, priced)
             close = not gap > settings.exchange_gap
             if close or not found.agreed or n_iterations == settings.max_exchange_iterations:
                 break
             tolerance /= STRICTER
         self.state = state
-        agreed = close and found.agreed
+        how = Coordination(n_iterations, found.residual, gap, agreed=close and found.agreed)
         log.log(
-            logging.INFO if agreed else logging.WARNING,
+            logging.INFO if how.agreed else logging.WARNING,
             "networks %s after %d iterations, off their exchanges by %.1e of the largest; the cost "
-            "may exceed the optimum by %.1e of it",
-            "agreed" if agreed else "had not agreed",
-            n_iterations,
-            found.residual,
-            gap,
+            "may exceed the optimum by %.1e of what all load would pay the supplier",
+            "agreed" if how.agreed else "had not agreed",
+            how.n_iterations,
+            how.residual,
+            how.gap,
         )
-        return decisions, Coordination(n_iterations, found.residual, gap, agreed=agreed)
+        return held, priced, how
 
     def _exports(self, price: Array, target_kw: Array, penalty: float) -> Array | None:
         """Ask for the exports at a price; None where a network has no solution of its own."""
@@ -250,26 +259,30 @@ class DecomposedStage:
             return None
         return np.array([answer.export_kw for answer in answers])
 
-    def _gap(self, price: Array, decisions: list[Decisions]) -> float:
+    def _gap(self, price: Array, held: list[Decisions], priced: list[Decisions]) -> float:
         """Compare the cost with the least that the networks would have at the price.
 
         What is left of an imbalance, next to nothing, counts at the price.
         """
-        hours = self.roster.step_hours
-        price = np.clip(price, *self._band)
-        export = np.sum([net_export(own)[:, 0] for own in decisions], axis=0)
-        cost = sum(own.objective for own in decisions) - hours * float(price @ export)
-        answers = self._ask(price, self._nothing, 0.0)
-        least = sum(a.cost - hours * float(price @ a.export_kw) for a in answers)
-        return (cost - least) / self._turnover
+
+        def net_cost(decisions: list[Decisions]) -> float:
+            export = np.sum([net_export(own)[:, 0] for own in decisions], axis=0)
+            earned = self.roster.step_hours * float(price @ export)
+            return sum(own.objective for own in decisions) - earned
+
+        return (net_cost(held) - net_cost(priced)) / self._turnover
 
     def _ask(self, price: Array, target_kw: Array, penalty: float) -> list[Answer]:
         answers: list[Answer] = self._each("answer", price, target_kw, penalty)
         self._waited_for([answer.solver_s for answer in answers])
         return answers
 
-    def _decide(self, at: ExchangeState, penalty: float) -> list[Decisions]:
-        decisions: list[Decisions] = self._each("decide", at.price, at.target_kw, penalty)
+    def _decide(
+        self, price: Array, target_kw: Array | None = None, penalty: float = 0.0
+    ) -> list[Decisions]:
+        """Ask for all decisions at a price, near a target if there is one."""
+        target_kw = self._nothing if target_kw is None else target_kw
+        decisions: list[Decisions] = self._each("decide", price, target_kw, penalty)
         self._waited_for([own.solver_s for own in decisions])
         return decisions
 
@@ -288,20 +301,24 @@ class DecomposedStage:
         self._solver_s += max(sum(solver_s[d] for d in networks) for networks in shares)
 
     def _whole(
-        self, rows: Sequence[ChanceRow], decisions: list[Decisions], coordination: Coordination
+        self,
+        rows: Sequence[ChanceRow],
+        held: list[Decisions],
+        priced: list[Decisions],
+        coordination: Coordination,
     ) -> Decisions:
         """Put the networks' decisions together."""
-        duals = put_together(self._parts, [own.duals for own in decisions])
+        duals = put_together(self._parts, [own.duals for own in priced])
         if self._settings.coordination == "across_networks" and self.state is not None:
             # As in the problem of all networks: that of exports less imports.
             duals["exchange_balance"] = -self.roster.step_hours * self.state.price
-        own_mu = [iter(own.mu.tolist()) for own in decisions]
+        own_mu = [iter(own.mu.tolist()) for own in priced]
         return Decisions(
-            values=put_together(self._parts, [own.values for own in decisions]),
+            values=put_together(self._parts, [own.values for own in held]),
             duals=duals,
             mu=np.array([next(own_mu[row.network]) for row in rows]),
-            objective=sum(own.objective for own in decisions),
+            objective=sum(own.objective for own in held),
             solver_s=self._solver_s,
-            fallback=worst({own.fallback for own in decisions} - {""}),
+            fallback=worst({own.fallback for own in held + priced} - {""}),
             coordination=coordination,
         )

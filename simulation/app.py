@@ -1,4 +1,4 @@
-"""``python -m simulation.app``: watch a simulation as it goes, or a finished run, in the browser."""
+"""``python -m simulation.app``: watch a simulation, or a finished run, in the browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
-        return _fail(2, f"the live page needs more libraries: pip install 'drcosim[app]' "
-                     f"(missing: {', '.join(missing)})")
+        return _fail(
+            2,
+            f"the live page needs more libraries: pip install 'drcosim[app]' "
+            f"(missing: {', '.join(missing)})",
+        )
     try:
         what = _what(options)
     except (ValueError, OSError) as error:
@@ -139,10 +143,8 @@ def _serve(what: Served, listening: socket.socket) -> None:
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     sys.stdout.write(f"http://{name}:{port}  (Ctrl-C stops)\n")
     sys.stdout.flush()
-    try:
+    with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
 
 
 def _fail(code: int, message: str) -> int:

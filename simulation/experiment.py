@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from configs.loading import load_experiment  # noqa: PLC0415
     from market.plugins import allow  # noqa: PLC0415
+    from simulation.report import report_if_possible  # noqa: PLC0415
     from simulation.sweeps import check, plan  # noqa: PLC0415
 
     with ExitStack() as stack:
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     if not options.quiet:
         sys.stdout.write(text)
+    report_if_possible(folder)
     if n_failed:
         sys.stderr.write(f"failed runs: {n_failed}; see error in {folder / 'index.csv'}\n")
     return code or int(n_failed > 0)
@@ -150,11 +152,8 @@ def _conduct(runs: Sequence[Run], folder: Path, options: argparse.Namespace) -> 
     from simulation.sweeps import conduct  # noqa: PLC0415
 
     try:
-        # Workers have working folders of their own.
-        plugins = [
-            str(Path(n).resolve()) if n.endswith(".py") else n for n in options.allow_plugins
-        ]
-        conduct(runs, folder.resolve() / "runs", plugins=plugins, quiet=options.quiet)
+        folder = folder.resolve()
+        conduct(runs, folder / "runs", plugins=_plugins(options), quiet=options.quiet)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command with --resume goes on\n")
         return 130

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from market.exchange import Coordination
     from simulation.records import Check
 
 CONFIDENCE = 0.95
@@ -141,6 +142,11 @@ class RunTotals:
         Steps in which a solver failed by what was fallen back on: see :mod:`market.fallbacks`.
     fallback_clearings : int
         Clearings in which a solver failed.
+    coordination_iterations, unagreed_clearings : int
+        How often networks that solve their own problems were asked; clearings in which they stopped
+        before they agreed.
+    largest_coordination_gap : float
+        By how much the cost of a clearing may exceed the optimum, over what all load would pay.
     failed_dispatches_of_checks : int
         Dispatches that failed in Monte Carlo checks, where the cleared shares stood in.
     power_flow_failures : dict of str to int
@@ -167,6 +173,9 @@ class RunTotals:
     steps: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
     fallback_clearings: int = 0
+    coordination_iterations: int = 0
+    unagreed_clearings: int = 0
+    largest_coordination_gap: float = 0.0
     failed_dispatches_of_checks: int = 0
     power_flow_failures: dict[str, int] = field(default_factory=dict)
     clearings: int = 0
@@ -189,6 +198,12 @@ class RunTotals:
         self.steps += 1
         if fallback:
             self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + 1
+
+    def add_coordination(self, coordination: Coordination) -> None:
+        """Count how networks that solve their own problems agreed on a clearing."""
+        self.coordination_iterations += coordination.n_iterations
+        self.unagreed_clearings += not coordination.agreed
+        self.largest_coordination_gap = max(self.largest_coordination_gap, coordination.gap)
 
     def add_power_flow_failure(self, network: str) -> None:
         """Count a step whose replay has no solution."""

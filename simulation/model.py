@@ -236,6 +236,7 @@ class CoSimulation(mesa.Model):
             totals.uncertified += sum(audit.certificate > allowed for audit in audits)
             totals.certificates += [audit.certificate for audit in audits if audit.binding]
         totals.fallback_clearings += bool(result.fallback)
+        totals.add_coordination(result.coordination)
 
     # Realise, replay, settle -----------------------------------------------------------------
 

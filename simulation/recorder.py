@@ -71,7 +71,8 @@ TABLES: dict[str, str] = {
     "bids": "step time peer_id offer quantity_kw price_eur_per_kwh accepted reason",
     "clearing": "step time network status fallback n_iterations solver_s wall_s radius "
     "safety_factor certified_violation_probability binding slack_pu objective_eur "
-    "relaxation_gap_pu relaxation_exact kept_relaxation_gap_pu",
+    "relaxation_gap_pu relaxation_exact kept_relaxation_gap_pu coordination_iterations "
+    "coordination_residual coordination_gap",
     "dispatch": "step time network peer_id p_scheduled_kw q_scheduled_kvar p_kw q_kvar load_kw "
     "renewable_available_kw curtailed_kw dg_kw charge_kw discharge_kw soc_kwh recourse_share "
     "recourse_kw recourse_asked_kw load_curtailed_kw load_deferred_kw",

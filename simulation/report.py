@@ -77,6 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def report_if_possible(folder: Path) -> None:
+    """Write the report of what has just been run, which is none the worse without it."""
+    from simulation.reporting.stored_tables import ReportError  # noqa: PLC0415
+
+    try:
+        write_report(folder)
+    except (ReportError, OSError) as error:
+        sys.stderr.write(f"no report: {one_line(error)}\n")
+
+
 def write_report(folder: Path, *, output: Path | None = None, base: Path | None = None) -> Path:
     """Write the report of a run or of an experiment.
 

@@ -118,6 +118,7 @@ def _execute(prepared: Prepared, options: argparse.Namespace, start: float) -> i
     from simulation.checkpoint import CheckpointError  # noqa: PLC0415
     from simulation.lock import LockedError  # noqa: PLC0415
     from simulation.output_folder import FolderError, is_begun  # noqa: PLC0415
+    from simulation.report import report_if_possible  # noqa: PLC0415
     from simulation.stops import StopRequested, Stops  # noqa: PLC0415
 
     folder = prepared.folder
@@ -136,12 +137,14 @@ def _execute(prepared: Prepared, options: argparse.Namespace, start: float) -> i
             return _fail(2, error, f"results so far in {folder}")
         except StopRequested:
             sys.stderr.write(f"interrupted; results so far in {folder}; {go_on}\n")
+            report_if_possible(folder)
             return stops.exit_code
         except KeyboardInterrupt:
             sys.stderr.write(f"stopped at once; {kept}; {go_on}\n")
             return stops.exit_code
     if not options.quiet:
         sys.stdout.write(summary)
+    report_if_possible(folder)
     return _judged(prepared)
 
 

@@ -91,6 +91,11 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "fallbacks": totals.fallbacks,
         "failed_dispatches_of_checks": totals.failed_dispatches_of_checks,
         "power_flow_failures": {n: totals.power_flow_failures.get(n, 0) for n in totals.networks},
+        "exchange_coordination": {
+            "iterations": totals.coordination_iterations,
+            "largest_gap": totals.largest_coordination_gap,
+            "unagreed_clearings": totals.unagreed_clearings,
+        },
         "rejected_bids": totals.rejected_bids,
         "seconds": _seconds(model.stopwatch, wall_s),
     }
@@ -155,6 +160,7 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
         f"clearings {s['clearings']} ({s['solves']} solves), uncertified network-steps "
         f"{s['uncertified_clearings']}, steps with fallbacks {s['fallback_steps']}, rejected bids "
         f"{s['rejected_bids']}",
+        *_exchange_lines(s["exchange_coordination"]),
         f"seconds: solver {seconds['solver']:.1f}, AC power flow {seconds['ac']:.1f}, "
         f"everything else {seconds['other']:.1f}",
         "by phase: "
@@ -163,18 +169,31 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
             for phase, spent in seconds["by_phase"].items()
             if spent >= SHOWN_S
         ),
-        f"results in {folder}",
+        f"results in {folder}; report.html opens in a browser",
         "",
     ]
     lines[1:1] = _warnings(s)
     return "\n".join(lines)
 
 
+def _exchange_lines(exchange: dict[str, Any]) -> list[str]:
+    """Say how networks that solve their own problems agreed, if they were asked."""
+    if not exchange["iterations"]:
+        return []
+    return [
+        f"networks asked {exchange['iterations']} times for their exchange; largest gap of a "
+        f"clearing {exchange['largest_gap']:.1e}"
+    ]
+
+
 def _warnings(s: dict[str, Any]) -> list[str]:
     """Say first what did not go as it should."""
     fallbacks = ", ".join(f"{name} {n}" for name, n in s["fallbacks"].items())
     failures = ", ".join(f"{name} {n}" for name, n in s["power_flow_failures"].items() if n)
+    exchange = s["exchange_coordination"]
     found = {
+        f"{exchange['unagreed_clearings']} clearings in which networks had not agreed, at a "
+        f"gap of at most {exchange['largest_gap']:.1e}": exchange["unagreed_clearings"],
         f"{s['fallback_steps']} steps with fallbacks of the solver: {fallbacks}": fallbacks,
         f"{s['failed_dispatches_of_checks']} dispatches of Monte Carlo checks failed": s[
             "failed_dispatches_of_checks"

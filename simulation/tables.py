@@ -148,6 +148,9 @@ class StepTables:
                     "slack_pu": float(result.schedule.violation[record.k, d]),
                     "objective_eur": result.objective,
                     **_relaxation(result.exactness, record.k, d),
+                    "coordination_iterations": result.coordination.n_iterations,
+                    "coordination_residual": result.coordination.residual,
+                    "coordination_gap": result.coordination.gap,
                 },
             )
 

@@ -73,9 +73,7 @@ def changed(config: ScenarioConfig, values: Mapping[str, Any]) -> ScenarioConfig
             {**dict(config), "market": market, "strategies": strategies}
         )
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ValueError(faults) from error
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import solara
 from mesa.visualization.solara_viz import ModelController, ModelCreator
 from mesa.visualization.utils import update_counter
 
-from simulation.live import figures, tables
+from simulation.live import feeder_maps, figures, tables
 from simulation.live.controls import labelled
 from simulation.live.served import PLOTLY_FOLDER, served
 from simulation.live.views import flows, states
@@ -22,36 +23,24 @@ if TYPE_CHECKING:
 
     from simulation.live.views import Watched
 
-STYLE = """
-.live-page { max-width: 1400px; margin: 0 auto; }
-.live-page h2 { font-size: 1.05rem; margin: 0.9rem 0 0.3rem; }
-.live-facts { display: flex; flex-wrap: wrap; gap: 0.4rem 1.6rem; margin: 0; }
-.live-facts dt { font-size: 0.78rem; color: #555; }
-.live-facts dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-.live-settings { color: #555; font-size: 0.85rem; margin: 0.3rem 0 0; }
-.live-scroll { overflow-x: auto; max-width: 100%; }
-table.live { border-collapse: collapse; font-size: 0.85rem; margin: 0.6rem 0;
-  font-variant-numeric: tabular-nums; }
-table.live caption { text-align: left; font-weight: 600; padding-bottom: 0.2rem; }
-table.live th { font-weight: 500; color: #555; vertical-align: bottom; }
-table.live th, table.live td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: right;
-  border-bottom: 1px solid #e5e5e5; }
-table.live th:first-child, table.live td:first-child { text-align: left; white-space: nowrap; }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 @solara.component_vue("plot.vue")
-def _Plot(  # type: ignore[empty-body]  # noqa: N802
+def _Plot(  # noqa: N802
     figure: str,
     height: int,
+    label: str,
     script: str = f"{PLOTLY_FOLDER}/plotly.min.js",
     event_click: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Draw a Plotly figure, given as JSON; FigureWidget would load the library once a figure."""
 
 
-def _draw(figure: go.Figure, on_click: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
-    _Plot(figure=figure.to_json(), height=figure.layout.height, event_click=on_click)
+def _draw(
+    figure: go.Figure, label: str, on_click: Callable[[dict[str, Any]], None] = lambda _: None
+) -> None:
+    _Plot(figure=figure.to_json(), height=figure.layout.height, label=label, event_click=on_click)
 
 
 @solara.component
@@ -81,30 +70,38 @@ def Page() -> None:  # noqa: N802 (components are named like classes)
 
     solara.Title(f"{model.value.title} – drcosim")
     solara.Style(STYLE)
-    with solara.AppBar():
-        solara.AppBarTitle(model.value.title)
-    with solara.Sidebar(), solara.Column(gap="8px", style={"padding": "0 12px"}):
-        # After a jump the controller starts anew: it stops playing, and knows whether steps follow.
-        ModelController(
-            model,
-            model_parameters=values,
-            play_interval=interval,
-            render_interval=one,
-            use_threads=no_threads,
-        ).key(f"controller {jumps.value}")
-        solara.SliderInt("Pause between steps [ms]", value=interval, min=0, max=2000, step=100)
-        if is_live:
-            solara.HTML("h3", "Settings", style="margin-top: 8px")
-        ModelCreator(model, labelled(what.params, values.value), model_parameters=values)
-        solara.HTML("p", _HELP_LIVE if is_live else _HELP_STORED, classes=["live-settings"])
-    with solara.Div(classes=["live-page"]):
-        Shown(model.value, peer, go_to=None if is_live else go_to)
+    with solara.Div(classes=["live-frame"]):
+        with solara.Div(classes=["live-controls"]):
+            solara.HTML("h1", model.value.title)
+            # After a jump the controller starts anew: it stops playing, and knows whether steps
+            # follow.
+            ModelController(
+                model,
+                model_parameters=values,
+                play_interval=interval,
+                render_interval=one,
+                use_threads=no_threads,
+            ).key(f"controller {jumps.value}")
+        with solara.Div(classes=["live-page"]):
+            Shown(model.value, peer, go_to=None if is_live else go_to)
+        with solara.Div(classes=["live-note"]):
+            if is_live:
+                solara.HTML("h2", "Settings")
+            ModelCreator(model, labelled(what.params, values.value), model_parameters=values)
+            solara.SliderInt(
+                f"Pause between steps: {interval.value} ms", value=interval, max=2000, step=100
+            )
+            solara.HTML("p", _HELP_LIVE if is_live else _HELP_STORED, classes=["live-note"])
 
 
 _HELP_LIVE = (
     "▶ plays and ❚❚ pauses. A changed setting takes effect at the next clearing of the running "
     "simulation; the share of strategic peers at the next reset, since they are drawn at the "
     "beginning. Reset starts over with the settings as they stand here."
+)
+_HINT = (
+    "Voltages and loadings of the AC power flow. Large dots are buses with peers: click one, and "
+    "once more for the next peer there; its bid, schedule and account appear below."
 )
 _HELP_STORED = "▶ plays and ❚❚ pauses; Reset goes back to the first step."
 
@@ -121,29 +118,31 @@ def Shown(  # noqa: N802
     if model.message:
         solara.Error(model.message)
     solara.HTML("div", unsafe_innerHTML=_facts(model))
-    solara.HTML("p", unsafe_innerHTML=_settings(model), classes=["live-settings"])
+    solara.HTML("p", unsafe_innerHTML=_settings(model), classes=["live-note"])
     if go_to is not None and moment is not None:
         solara.SliderInt(
-            "Step", value=moment.step + 1, on_value=go_to, min=1, max=max(model.n_steps, 2)
+            "Go to step", value=moment.step + 1, on_value=go_to, min=1, max=max(model.n_steps, 2)
         )
     if not model.sites:
         return
 
     def pick(click: dict[str, Any]) -> None:
-        found = figures.clicked_bus(model.sites, click["trace"], click["x"], click["y"])
+        found = feeder_maps.clicked_bus(model.sites, click["trace"], click["x"], click["y"])
         if found is not None:
             site, bus = found
             peer.value = site.next_peer(bus, peer.value) or peer.value
 
-    _draw(figures.maps(model.sites, moment, peer.value), pick)
-    _scrolled("" if moment is None else tables.states_table(states(moment, model.sites)))
-    _scrolled("" if moment is None else tables.flows_table(flows(moment, model.peers)))
+    solara.HTML("div", unsafe_innerHTML=tables.legend())
+    _draw(feeder_maps.maps(model.sites, moment, peer.value), "Maps of the networks", pick)
+    solara.HTML("p", _HINT, classes=["live-note"])
     with solara.ColumnsResponsive(12, large=[6, 6]):
         with solara.Column(gap="0"):
-            solara.HTML("h2", "So far")
-            _draw(figures.curves(model.history))
-        with solara.Column(gap="0"):
             Peer(model, peer, now)
+        with solara.Column(gap="0"):
+            solara.HTML("h2", "So far")
+            _draw(figures.curves(model.history), "Key figures of the steps so far")
+    _scrolled("" if moment is None else tables.states_table(states(moment, model.sites)))
+    _scrolled("" if moment is None else tables.flows_table(flows(moment, model.peers)))
 
 
 @solara.component
@@ -161,15 +160,15 @@ def Peer(model: Watched, peer: solara.Reactive[str | None], now: int) -> None:  
         hide_details=True,
     )
     if peer.value is None or peer.value not in model.peers.index:
-        solara.HTML("p", "Its bid, schedule and account appear here.", classes=["live-settings"])
+        solara.HTML("p", "Its bid, schedule and account appear here.", classes=["live-note"])
         return
-    solara.HTML("p", _devices(model.peers.loc[peer.value]), classes=["live-settings"])
+    solara.HTML("p", _devices(model.peers.loc[peer.value]), classes=["live-note"])
     if model.moment is None:
         return
     words, schedule = model.schedule(peer.value)
     _scrolled(tables.bids_table(model.moment, peer.value))
     solara.HTML("p", f"Schedule, {words}", style="font-weight: 600; font-size: 0.85rem; margin: 0")
-    _draw(figures.schedule(schedule))
+    _draw(figures.schedule(schedule), f"Schedule of {peer.value}")
     _scrolled(tables.account_table(model.account(peer.value)))
 
 
@@ -189,8 +188,9 @@ def _facts(model: Watched) -> str:
             "steps with a violation": str(int((history.n_violations > 0).sum())),
             "traded within networks [kWh]": tables.number(history.within_kwh.sum(), 0),
             "across networks [kWh]": tables.number(history.across_kwh.sum(), 0),
-            "steps with a fallback": str(int(history.fallback.sum())),
         }
+        if history.fallback.any():
+            facts["steps with a fallback"] = str(int(history.fallback.sum()))
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     return f"<dl class='live-facts'>{items}</dl>"
 

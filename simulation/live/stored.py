@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mesa
 import numpy as np
@@ -183,7 +183,7 @@ class StoredRun(mesa.Model):
         }
         stored = rows.soc_kwh if self.peers.battery_kwh[peer] > 0 else np.nan
         out = pd.DataFrame({"time": rows.time, "injection_kw": rows.p_scheduled_kw, **power})
-        out = out.fillna({name: 0.0 for name in power}).assign(stored_kwh=stored)
+        out = out.fillna(dict.fromkeys(power, 0.0)).assign(stored_kwh=stored)
         return "as cleared in each of the coming steps", out.reset_index(drop=True)[list(SCHEDULE)]
 
     def account(self, peer: str) -> pd.Series:

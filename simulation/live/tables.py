@@ -1,14 +1,17 @@
-"""The tables of the live page, as HTML."""
+"""The tables of the live page and the legend of its maps, as HTML."""
 
 from __future__ import annotations
 
 import html
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulation.live.feeder_maps import CLASSES, MARKS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -37,6 +40,27 @@ def number(value: float, digits: int, *, plus: bool = False) -> str:
         return NONE
     rounded = round(float(value), digits) + 0.0  # no minus zero
     return f"{rounded:+,.{digits}f}" if plus and rounded else f"{rounded:,.{digits}f}"
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
+    """Rows by column."""
+    columns = [str(name) for name in frame.columns]
+    for row in frame.itertuples(index=False, name=None):
+        yield SimpleNamespace(**dict(zip(columns, row, strict=True)))
+
+
+def legend() -> str:
+    """Explain the signs of the maps."""
+    bar = "<i style='display:inline-block;width:24px;vertical-align:middle;{}'></i>"
+    signs = [
+        (bar.format(f"border-top:{width:g}px solid {colour}"), words)
+        for words, colour, width, _ in CLASSES
+    ]
+    signs += [
+        (f"<b style='color:{colour}'>{sign}</b>", words) for sign, colour, words in MARKS.values()
+    ]
+    items = "".join(f"<li>{sign} {words}</li>" for sign, words in signs)
+    return f"<ul class='live-legend' aria-label='Legend of the maps'>{items}</ul>"
 
 
 def states_table(states: pd.DataFrame) -> str:
@@ -79,7 +103,7 @@ def flows_table(flows: pd.DataFrame) -> str:
             f"{f.n_trades:,}",
             number(f.price_eur_per_kwh, 4),
         )
-        for f in flows.itertuples()
+        for f in _rows(flows)
     ]
     return table("Trades between peers in this step", heads, rows or [("none", NONE, "0", NONE)])
 
@@ -96,7 +120,7 @@ def bids_table(moment: Moment, peer: str) -> str:
             number(b.price_eur_per_kwh, 4),
             "yes" if b.accepted else f"no: {b.reason}",
         )
-        for b in own.itertuples()
+        for b in _rows(own)
     ]
     heads = ("offer", "quantity [kW]", "price [EUR/kWh]", "accepted")
     return table(f"Bid in the clearing {of}".strip(), heads, rows)
@@ -105,8 +129,6 @@ def bids_table(moment: Moment, peer: str) -> str:
 def account_table(account: pd.Series) -> str:
     """Show what a peer received so far."""
     kept = account[account.abs() >= 5e-5]
-    rows = [
-        (str(item).replace("_", " "), number(eur, 4, plus=True)) for item, eur in kept.items()
-    ]
+    rows = [(str(item).replace("_", " "), number(eur, 4, plus=True)) for item, eur in kept.items()]
     rows.append(("all", number(float(account.sum()), 4, plus=True)))
     return table("Account so far (received +, paid −)", ("item", "amount [EUR]"), rows)

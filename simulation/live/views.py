@@ -139,13 +139,11 @@ def make_sites(tables: Tables) -> tuple[Site, ...]:
     """
     return tuple(
         _site(
-            str(network), *(table[table.network == network] for table in map(tables.get, _STATIC))
+            str(network),
+            *(tables[t][tables[t].network == network] for t in ("buses", "lines", "peers")),
         )
         for network in tables["buses"].network.unique()
     )
-
-
-_STATIC = ("buses", "lines", "peers")
 
 
 def _site(network: str, buses: pd.DataFrame, lines: pd.DataFrame, peers: pd.DataFrame) -> Site:
@@ -205,7 +203,7 @@ def flows(moment: Moment, peers: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``seller``, ``buyer`` (networks), ``energy_kwh``, ``n_trades`` and ``price_eur_per_kwh``,
-        the mean that buyers pay, network fees left out.
+        the mean that buyers pay, network fees left out. Trades within networks come first.
     """
     trades = moment.tables["trades"]
     trades = trades[trades.energy_kwh > TRADED_KWH]
@@ -222,7 +220,8 @@ def flows(moment: Moment, peers: pd.DataFrame) -> pd.DataFrame:
         energy_kwh=("energy_kwh", "sum"), eur=("eur", "sum"), n_trades=("eur", "size")
     )
     sums["price_eur_per_kwh"] = sums.eur / sums.energy_kwh
-    return sums.drop(columns="eur").reset_index()
+    out = sums.drop(columns="eur").reset_index()
+    return out.sort_values("seller", key=lambda s: s != out.buyer, kind="stable")
 
 
 def states(moment: Moment, sites: Sequence[Site]) -> pd.DataFrame:
@@ -258,9 +257,12 @@ _ONE_ROW = ("substation", "clearing")
 
 
 def violated(moment: Moment, site: Site) -> tuple[set[int], set[int]]:
-    """Find buses whose voltage, and lines (by the bus they feed) whose rating is violated."""
+    """Find buses where a limit, and lines (by the bus they feed) whose rating is violated.
+
+    An overload of the substation, or a power flow without a solution, is at the source bus.
+    """
     found = moment.of("violations", site.network)
-    buses = found.element[found.kind.isin(["over_voltage", "under_voltage"])]
+    buses = found.element[found.kind != "over_current"]
     lines = found.element[found.kind == "over_current"]
     ends = list(site.parent)
     return set(buses.astype(int)), {ends[line] for line in lines.astype(int)}

@@ -26,12 +26,12 @@ from simulation.reporting.flow_figures import (
 )
 from simulation.reporting.flow_views import (
     batteries,
+    drawn,
     energy_balance,
     flows_between,
     period_steps,
     recourse,
     recourse_energy,
-    thinned,
     traded_power,
 )
 from simulation.reporting.picks import largest
@@ -53,7 +53,8 @@ def means_note(run: RunData) -> str:
     if steps == 1:
         return ""
     return (
-        f" Every point is the mean over {steps * run.step_hours:g} hours, to keep the page small."
+        f" Every point is the mean over {steps * run.step_hours:g} hours, to keep the page small; "
+        "the sentence above is about single steps."
     )
 
 
@@ -66,7 +67,7 @@ def energy(run: RunData, networks: Sequence[str], note: str) -> Section:
         blocks.append(
             Picture(
                 f"Energy balance of {name}",
-                balance_figure(balance),
+                balance_figure(drawn(run, balance)),
                 _balance_seen(run, balance),
                 "Sources are stacked upwards, uses downwards; in every step they are equal. Energy "
                 "from and to upstream passes the substation, traded energy among it; renewables "
@@ -78,7 +79,7 @@ def energy(run: RunData, networks: Sequence[str], note: str) -> Section:
         blocks.append(
             Picture(
                 f"Energy traded by the peers of {name}",
-                traded_figure(power, several=several),
+                traded_figure(drawn(run, power), several=several),
                 _traded_seen(power, several=several),
                 "Sales to other networks are stacked on what peers trade among themselves; "
                 "purchases from other networks point downwards." + means_note(run),
@@ -153,7 +154,7 @@ def batteries_and_recourse(run: RunData, networks: Sequence[str], note: str) -> 
         blocks.append(
             Picture(
                 f"Batteries of {name}",
-                battery_figure(stored),
+                battery_figure(drawn(run, stored)),
                 f"All batteries together hold {number(stored['mean'].mean())} % of their capacity "
                 f"on average, between {number(stored['mean'].min())} and "
                 f"{number(stored['mean'].max())} %.",
@@ -170,7 +171,7 @@ def batteries_and_recourse(run: RunData, networks: Sequence[str], note: str) -> 
         blocks.append(
             Picture(
                 f"Recourse of {name}",
-                recourse_figure(thinned(given[["asked", "delivered"]], period_steps(run))),
+                recourse_figure(drawn(run, given[["asked", "delivered"]])),
                 _recourse_seen(given),
                 "What the devices were asked to add to their schedules once the forecast errors "
                 "were known, and what they did; positive injects more or draws less. Crosses mark "

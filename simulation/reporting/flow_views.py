@@ -25,6 +25,11 @@ def period_steps(run: RunData) -> int:
     return lengths[-1]
 
 
+def drawn(run: RunData, table: pd.DataFrame) -> pd.DataFrame:
+    """Points that are drawn of a table with a row a step."""
+    return thinned(table, period_steps(run))
+
+
 def thinned(table: pd.DataFrame, steps: int) -> pd.DataFrame:
     """Average a table of equal steps, by time, over periods of some steps."""
     if steps == 1:
@@ -59,7 +64,7 @@ def energy_balance(run: RunData, network: str) -> pd.DataFrame:
             "losses": -grid.losses_kw,
         }
     )
-    return thinned(out.astype(float), period_steps(run))
+    return out.astype(float)
 
 
 def traded_power(run: RunData, network: str) -> pd.DataFrame:
@@ -82,7 +87,7 @@ def traded_power(run: RunData, network: str) -> pd.DataFrame:
             "bought": -trades[bought & ~sold].groupby("time").energy_kwh.sum() / hours,
         }
     )
-    return thinned(out.reindex(time).fillna(0.0), period_steps(run))
+    return out.reindex(time).fillna(0.0)
 
 
 def flows_between(run: RunData) -> pd.DataFrame:
@@ -131,14 +136,13 @@ def batteries(run: RunData, network: str) -> pd.DataFrame | None:
     )
     limit = capacity.rename(index=str)[stored.columns].to_numpy(float)
     share = 100 * stored / limit
-    out = pd.DataFrame(
+    return pd.DataFrame(
         {
             "mean": 100 * stored.sum(axis=1) / limit.sum(),
             "low": share.min(axis=1),
             "high": share.max(axis=1),
         }
     )
-    return thinned(out, period_steps(run))
 
 
 def recourse(run: RunData, network: str) -> pd.DataFrame:

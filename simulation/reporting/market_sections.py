@@ -16,7 +16,7 @@ from simulation.reporting.blocks import (
 )
 from simulation.reporting.drawing import moment
 from simulation.reporting.flow_sections import means_note
-from simulation.reporting.flow_views import period_steps, thinned
+from simulation.reporting.flow_views import drawn
 from simulation.reporting.market_figures import (
     NAMES,
     cost_figure,
@@ -47,7 +47,7 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
     """Prices by component."""
     blocks: list[Picture | Prose | Table] = [Prose(note)] if note else []
     steps = run.tables["clearing"].time.drop_duplicates()
-    paid = thinned(trade_prices(run).reindex(steps).to_frame(), period_steps(run)).price
+    paid = drawn(run, trade_prices(run).reindex(steps).to_frame()).price
     rows = []
     for name in networks:
         table = nodal_prices(run, name)
@@ -55,14 +55,14 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
             continue
         missing = int(table.dlmp_mean.isna().sum())
         gaps = (
-            f" {count(missing, 'point')} without prices, after fallbacks, left blank."
+            f" {count(missing, 'step')} without prices, after fallbacks, left blank."
             if missing
             else ""
         )
         blocks.append(
             Picture(
                 f"Nodal prices of {name}",
-                price_figure(table, paid),
+                price_figure(drawn(run, table), paid),
                 _seen(table),
                 "Lines are means over the buses, bands reach from the cheapest to the dearest one. "
                 "The lower part shows what a kilowatt-hour at a bus costs because of losses, of "
@@ -84,10 +84,7 @@ def prices(run: RunData, networks: Sequence[str], note: str) -> Section:
         heads = ["network", "nodal price [EUR/kWh]"]
         heads += [f"{part} [EUR/kWh]" for part in COMPONENTS]
         heads += ["lowest [EUR/kWh]", "highest [EUR/kWh]"]
-        note = (
-            "Means over buses and time, each step and bus alike; lowest and highest of the points "
-            "drawn."
-        )
+        note = "Means over buses and time, each step and bus alike; lowest and highest of all."
         blocks.append(Table("Mean prices by component", heads, rows, note))
     return Section("prices", "Prices by component", blocks)
 

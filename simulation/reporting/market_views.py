@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from simulation.reporting.flow_views import period_steps, thinned
-
 if TYPE_CHECKING:
     from simulation.reporting.run_data import RunData
 
@@ -25,8 +23,7 @@ def nodal_prices(run: RunData, network: str) -> pd.DataFrame | None:
     DataFrame or None
         By ``time``: of ``dlmp`` and each of :data:`COMPONENTS` the mean over the buses
         ``<name>_mean``, and ``_low`` and ``_high``, the smallest and the largest; NaN in steps
-        without prices. None if the run has no prices at all. Means over periods of long runs
-        are means of these.
+        without prices. None if the run has no prices at all.
     """
     prices = run.of("prices", network).rename(columns={"dlmp_eur_per_kwh": "dlmp"})
     names = ["dlmp", *COMPONENTS]
@@ -38,7 +35,7 @@ def nodal_prices(run: RunData, network: str) -> pd.DataFrame | None:
     by_time.columns = pd.Index([f"{name}_{ends[end]}" for name, end in pairs])
     # Steps without prices stay in place as gaps.
     steps = pd.DatetimeIndex(run.of("clearing", network).time)
-    return thinned(by_time.reindex(steps).astype(float), period_steps(run))
+    return by_time.reindex(steps).astype(float)
 
 
 def trade_prices(run: RunData) -> pd.Series:

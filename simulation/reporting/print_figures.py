@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from simulation.palette import BALANCE, BLACK, BLUE, DIVERGING, GREEN, GREY, ORANGE, PINK, RED, SKY
 from simulation.reporting import flow_views, market_views, risk_views
 from simulation.reporting.feeder_layout import connections
+from simulation.reporting.flow_views import drawn
 from simulation.reporting.grid_figures import reach
 from simulation.reporting.grid_views import voltage_grid
 
@@ -107,7 +108,7 @@ def energy_balance(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
     """Sources and uses of energy."""
     figure, axes = _rows(len(feeders), 2.0)
     for ax, fed in zip(axes, feeders, strict=True):
-        table = flow_views.energy_balance(run, fed.network).fillna(0.0)
+        table = drawn(run, flow_views.energy_balance(run, fed.network)).fillna(0.0)
         for sign in (1, -1):
             names = [name for name in table if sign * table[name].sum() > 0]
             ax.stackplot(
@@ -131,7 +132,7 @@ def trades(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
     figure, axes = _rows(len(feeders), 1.7)
     names = {"within": ("among own peers", BLUE), "sold": ("sold to other networks", GREEN)}
     for ax, fed in zip(axes, feeders, strict=True):
-        table = flow_views.traded_power(run, fed.network)
+        table = drawn(run, flow_views.traded_power(run, fed.network))
         ax.stackplot(
             _naive(table),
             *(table[name] for name in names),
@@ -157,7 +158,7 @@ def trades(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
 def prices(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
     """Nodal prices and their components."""
     tables = {fed.network: market_views.nodal_prices(run, fed.network) for fed in feeders}
-    known = {network: table for network, table in tables.items() if table is not None}
+    known = {name: drawn(run, table) for name, table in tables.items() if table is not None}
     if not known:
         return None
     figure, axes = _rows(2 * len(known), 1.5)
@@ -267,7 +268,7 @@ def money(run: RunData, _: Sequence[Feeder]) -> Figure | None:
 def batteries(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
     """States of charge."""
     tables = {fed.network: flow_views.batteries(run, fed.network) for fed in feeders}
-    known = {network: table for network, table in tables.items() if table is not None}
+    known = {name: drawn(run, table) for name, table in tables.items() if table is not None}
     if not known:
         return None
     figure, axes = _rows(len(known), 1.6)

@@ -51,7 +51,7 @@ def run_page(run: RunData, base: BaseCase | None = None) -> Page:
         origin(run),
     ]
     return Page(
-        title=f"Run {run.name}",
+        title=f"Run {run.name}" + ("" if run.is_whole else f" ({run.status})"),
         subtitle=(
             f"{moment(time.min())} to {moment(time.max())} UTC, {count(s['n_steps'], 'step')}; "
             f"{count(len(run.networks), 'network')}, {count(len(run.tables['peers']), 'peer')}; "

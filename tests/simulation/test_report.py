@@ -7,17 +7,22 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from configs.loading import load
+from simulation.figure_parts import STYLE
 from simulation.report import main, write_figures, write_report
 from simulation.reporting.base_case import read_base
 from simulation.reporting.blocks import Picture, Table, number, significant
 from simulation.reporting.flow_views import energy_balance, flows_between, thinned, traded_power
+from simulation.reporting.grid_sections import feeders_of
 from simulation.reporting.grid_views import _period, _worst_of_periods, feeder
 from simulation.reporting.market_views import received_by_kind
+from simulation.reporting.print_figures import WIDTH
+from simulation.reporting.publication import FIGURES
 from simulation.reporting.rendering import render
 from simulation.reporting.risk_views import delivered_rates
 from simulation.reporting.run_data import read_run
@@ -265,7 +270,7 @@ def test_prices_that_are_missing_after_fallbacks_leave_a_gap(data):
     found = [p for p in pictures(run_page(changed(data, prices=gaps))) if "prices" in p.title]
     assert found
     for picture in found:
-        assert "1 point without prices" in picture.reading
+        assert "1 step without prices" in picture.reading
         assert "for risk" not in {trace.name for trace in picture.figure.data}
 
 
@@ -326,6 +331,29 @@ def test_points_of_long_curves_are_means_at_the_beginning_of_their_period():
     table = pd.DataFrame({"p": [1.0, 3.0, 5.0, 9.0, 4.0]}, index=list("abcde"))
     assert thinned(table, 2).p.to_dict() == {"a": 2.0, "c": 7.0, "e": 4.0}
     assert thinned(table, 1) is table
+
+
+def test_a_long_run_draws_means_and_tells_of_single_steps(data):
+    long = {}
+    for name, table in data.tables.items():
+        if "step" in table:
+            parts = [
+                table.assign(step=table.step + 24 * day, time=table.time + pd.Timedelta(days=day))
+                for day in range(70)
+            ]
+            table = pd.concat(parts, ignore_index=True)  # noqa: PLW2901
+        long[name] = table
+    config = {**data.config, "days": 70}
+    page = run_page(replace(changed(data, **long), config=config))
+    balance = next(p for p in pictures(page) if p.title == "Energy balance of west")
+    load = energy_balance(data, "west")["load"]
+    assert f"Load peaks at {-load.min():,.0f} kW" in balance.seen
+    assert "mean over 2 hours" in balance.reading
+    trace = next(trace for trace in balance.figure.data if trace.name == "load")
+    assert len(trace.y) == 70 * 12
+    assert trace.y[0] == pytest.approx(load.iloc[:2].mean(), rel=1e-6)
+    voltages = next(p for p in pictures(page) if p.title == "Voltages of west")
+    assert "in 24 hours" in voltages.reading
 
 
 # Runs cut short ----------------------------------------------------------------------------------
@@ -567,15 +595,38 @@ def test_output_goes_where_it_is_told(copy, tmp_path, capsys):
     assert not (copy / "report.html").exists()
 
 
-def test_figures_to_print(day, tmp_path):
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_to_print_have_units_and_the_same_width(data, name):
+    with mpl.rc_context(STYLE):
+        figure = FIGURES[name](data, feeders_of(data))
+    assert figure.get_figwidth() == WIDTH
+    panels = [ax for ax in figure.axes if ax.get_ylabel() or ax.get_xlabel()]
+    assert panels
+    for ax in panels:
+        for label in filter(None, (ax.get_xlabel(), ax.get_ylabel())):
+            assert re.search(r"\[.+\]", label), label
+
+
+def test_files_of_the_figures(day, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "simulation.reporting.publication.FIGURES", {name: FIGURES[name] for name in ("money",)}
+    )
     paths = write_figures(day.folder, tmp_path / "figures")
-    names = {path.stem for path in paths}
-    assert {"feeder_maps", "voltages", "energy_balance", "prices", "violation", "money"} <= names
-    assert len(paths) == 3 * len(names)
-    heads = {".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<?xml"}
+    heads = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
+    assert [path.name for path in paths] == [f"money{ending}" for ending in heads]
     for path in paths:
         assert path.read_bytes().startswith(heads[path.suffix])
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in paths}
+    assert set((tmp_path / "figures").iterdir()) == set(paths)
+    again = write_figures(day.folder, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_nothing_to_print_of_what_did_not_happen(data):
+    quiet = changed(
+        data, trades=data.tables["trades"].iloc[:0], prices=data.tables["prices"].iloc[:0]
+    )
+    assert FIGURES["trades"](quiet, []) is None
+    assert FIGURES["prices"](quiet, feeders_of(data)) is None
 
 
 @pytest.mark.parametrize(
