@@ -296,7 +296,7 @@ class Market(Settings):
     solver_scheduler: Annotated[str, Field(min_length=1)] | None = None
     """Address of a Dask scheduler, such as ``tcp://127.0.0.1:8786``, whose workers
     ``solver: decomposed`` takes instead of processes of this machine."""
-    exchange_tolerance: Annotated[float, Field(gt=0.0, le=0.1)] = 5e-4
+    exchange_tolerance: Annotated[float, Field(gt=0.0, le=0.1)] = 1e-3
     """By how much a network's exchange may differ from what was agreed, over the largest exchange,
     with ``solver: decomposed``. [-]"""
     exchange_gap: Annotated[float, Field(gt=0.0, le=0.1)] = 1e-5

@@ -47,7 +47,7 @@ ATTEMPTS = 2
 """How often a solve may be started, where a worker is lost."""
 STRICTER = 4.0
 """Divisor of the tolerance where the gap is too large still."""
-PRICE_RANGE = 0.06
+PRICE_RANGE = 0.15
 """Range of the price over the supplier's selling price, and"""
 TYPICAL_SHARE = 0.5
 """typical exchange of a network over its mean load, to choose the first penalty by."""
@@ -232,7 +232,7 @@ class DecomposedStage:
                 replace(found.state, price=price),
                 n_iterations + found.n_iterations,
             )
-            held = self._decide(price, state.target_kw, HELD * self._penalty)
+            held = self._decide(price, state.target_kw, np.full(len(price), HELD * self._penalty))
             priced = self._decide(price)
             gap = float("nan") if only_prices else self._gap(price, held, priced)
             close = not gap > settings.exchange_gap
@@ -252,7 +252,7 @@ class DecomposedStage:
         )
         return held, priced, how
 
-    def _exports(self, price: Array, target_kw: Array, penalty: float) -> Array | None:
+    def _exports(self, price: Array, target_kw: Array, penalty: Array) -> Array | None:
         """Ask for the exports at a price; None where a network has no solution of its own."""
         answers = self._ask(price, target_kw, penalty)
         if any(answer.softened for answer in answers):
@@ -272,21 +272,22 @@ class DecomposedStage:
 
         return (net_cost(held) - net_cost(priced)) / self._turnover
 
-    def _ask(self, price: Array, target_kw: Array, penalty: float) -> list[Answer]:
+    def _ask(self, price: Array, target_kw: Array, penalty: Array) -> list[Answer]:
         answers: list[Answer] = self._each("answer", price, target_kw, penalty)
         self._waited_for([answer.solver_s for answer in answers])
         return answers
 
     def _decide(
-        self, price: Array, target_kw: Array | None = None, penalty: float = 0.0
+        self, price: Array, target_kw: Array | None = None, penalty: Array | None = None
     ) -> list[Decisions]:
         """Ask for all decisions at a price, near a target if there is one."""
         target_kw = self._nothing if target_kw is None else target_kw
+        penalty = np.zeros_like(price) if penalty is None else penalty
         decisions: list[Decisions] = self._each("decide", price, target_kw, penalty)
         self._waited_for([own.solver_s for own in decisions])
         return decisions
 
-    def _each(self, method: str, price: Array, target_kw: Array, penalty: float) -> list[Any]:
+    def _each(self, method: str, price: Array, target_kw: Array, penalty: Array) -> list[Any]:
         workers = self._opened()
         results = workers.each(
             method,

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-    Ask = Callable[[Array, Array, float], Array | None]
-    """Price (n_steps,), targets (n_networks, n_steps) and penalty to exports, like the targets."""
+    Ask = Callable[[Array, Array, Array], Array | None]
+    """Price and penalty (n_steps,), targets (n_networks, n_steps), to exports like the targets."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ _RIDGE = 1e-4
 """Regularisation of the mixing, over the size of the differences."""
 _WORSE = 1.5
 """A step that grows by this factor was mixed from states that no longer tell: they are dropped."""
-UNBALANCED = 10.0
+UNBALANCED = 5.0
 """Ratio of the two kinds of residual at which the penalty is changed."""
-CHANGE = 3.0
+CHANGE = 2.0
 """By what factor."""
 PATIENCE = 4
 """Iterations between changes of the penalty."""
@@ -111,7 +111,7 @@ def coordinate(
     Parameters
     ----------
     ask : callable
-        The networks' answer to a price, targets and a penalty; None where some network has none,
+        The networks' answer to a price, targets and penalties; None where some network has none,
         which ends the coordination.
     start : ExchangeState
         First price and targets.
@@ -122,40 +122,42 @@ def coordinate(
     max_iterations : int
         Largest number of iterations.
     """
-    state = start.target_kw - start.price / penalty
+    penalties = np.full(len(start.price), penalty)
+    state = start.target_kw - start.price / penalties
     mixing, residual, unchanged = Mixing(), float("inf"), 0
     for n in range(1, max_iterations + 1):
         mean = state.mean(axis=0)
-        target, price = state - mean, -penalty * mean
-        export = ask(price, target, penalty)
+        target, price = state - mean, -penalties * mean
+        export = ask(price, target, penalties)
         if export is None:
             break
         step = export - target
-        residual = float(np.abs(step).max() / max(np.abs(export).max(), SMALLEST_KW))
-        log.debug("iteration %d: residual %.2e, penalty %.1e", n, residual, penalty)
+        scale = max(float(np.abs(export).max()), SMALLEST_KW)
+        residual = float(np.abs(step).max()) / scale
+        log.debug("iteration %d: residual %.2e", n, residual)
         if residual <= tolerance:
             break
         state, unchanged = mixing.next(state, step), unchanged + 1
-        change = _penalty_change(step) if unchanged >= PATIENCE else 1.0
-        if change != 1.0:  # the price stays what it is
-            mean = state.mean(axis=0)
-            state = state - mean + mean / change
-            penalty, mixing, unchanged = change * penalty, Mixing(), 0
+        if unchanged >= PATIENCE:
+            open_ = np.abs(step).max(axis=0) > tolerance * scale
+            change = np.where(open_, _penalty_change(step), 1.0)
+            if (change != 1.0).any():  # the price stays what it is
+                mean = state.mean(axis=0)
+                state = state - mean + mean / change
+                penalties, mixing, unchanged = change * penalties, Mixing(), 0
     return Agreement(ExchangeState(price, target), n, residual, agreed=residual <= tolerance)
 
 
-def _penalty_change(step: Array) -> float:
-    """Factor of the penalty where exports fail to balance, or move, much more than the other.
+def _penalty_change(step: Array) -> Array:
+    """Factors of the penalties, larger where exports balance less well than they stay, or smaller.
 
-    Boyd et al. 2011, section 3.4.1.
+    Boyd et al. 2011, section 3.4.1, for every step by itself.
     """
     common = np.broadcast_to(step.mean(axis=0), step.shape)
-    unbalanced, moved = np.linalg.norm(common), np.linalg.norm(step - common)
-    if unbalanced > UNBALANCED * moved:
-        return CHANGE
-    if moved > UNBALANCED * unbalanced:
-        return 1 / CHANGE
-    return 1.0
+    unbalanced = np.linalg.norm(common, axis=0)
+    moved = np.linalg.norm(step - common, axis=0)
+    raised = np.where(unbalanced > UNBALANCED * moved, CHANGE, 1.0)
+    return np.where(moved > UNBALANCED * unbalanced, 1 / CHANGE, raised)
 
 
 @dataclass(frozen=True, eq=False)

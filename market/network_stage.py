@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cvxpy as cp
 import numpy as np
+from scipy import sparse
 
 from market.first_stage import Decisions, FirstStage
 from market.solve import SOFTENED
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from configs.schema import Market
     from market.chance import ChanceRow
+    from market.conic_form import Layout
     from market.parameters import Parameters
     from market.roster import Roster
     from market.variables import Variables
@@ -68,6 +70,7 @@ class NetworkStage(FirstStage):
         self._price = cp.Parameter(roster.n_steps)
         super().__init__(roster, groups, settings, q_damping)
         self._rows: Sequence[ChanceRow] = ()
+        self._penalty = np.zeros(roster.n_steps)
         self._only_prices = False
 
     def _objective(self, v: Variables, p: Parameters, settings: Market) -> cp.Expression:
@@ -79,11 +82,20 @@ class NetworkStage(FirstStage):
         own = super()._constraints(v, p, settings)
         return [constraint for constraint in own if constraint.label != "exchange_balance"]
 
+    def _quadratic(self, layout: Layout) -> sparse.csc_array:
+        own = super()._quadratic(layout)
+        steps, network = np.arange(self.roster.n_steps), np.array([0])
+        place = np.concatenate(
+            [layout.columns(name, network, steps) for name in ("exchange_out", "exchange_in")]
+        )
+        weight = np.tile(self.roster.step_hours * self._penalty, 2)
+        return sparse.csc_array(own + sparse.csc_array((weight, (place, place)), shape=own.shape))
+
     def pose(self, rows: Sequence[ChanceRow], *, only_prices: bool) -> None:
         """Take the chance constraints of the solves that follow, see :meth:`FirstStage.solve`."""
         self._rows, self._only_prices = rows, only_prices
 
-    def answer(self, price: Array, target_kw: Array, penalty: float) -> Answer:
+    def answer(self, price: Array, target_kw: Array, penalty: Array) -> Answer:
         """Solve at a price, with the square of departures from a target as a penalty.
 
         Parameters
@@ -92,8 +104,8 @@ class NetworkStage(FirstStage):
             Price of the exchange. [EUR/kWh]
         target_kw : ndarray, shape (n_steps,)
             Export to stay near. [kW]
-        penalty : float
-            Weight of half the squared departure. [EUR/kWh per kW]
+        penalty : ndarray, shape (n_steps,)
+            Weights of half the squared departures. [EUR/kWh per kW]
 
         Raises
         ------
@@ -108,12 +120,12 @@ class NetworkStage(FirstStage):
             softened=decisions.fallback == SOFTENED,
         )
 
-    def decide(self, price: Array, target_kw: Array, penalty: float) -> Decisions:
+    def decide(self, price: Array, target_kw: Array, penalty: Array) -> Decisions:
         """Solve like :meth:`answer` and return all decisions; the objective is the cost."""
         # (e - target)^2 but for a constant: nobody exports and imports at the same time.
         linear = price + penalty * target_kw
         self._price.value = linear
-        self._weights |= dict.fromkeys(("exchange_out", "exchange_in"), np.array([penalty / 2]))
+        self._penalty = penalty
         decisions = self.solve(self._rows, only_prices=self._only_prices)
         earned = self.roster.step_hours * float(linear @ net_export(decisions)[:, 0])
         return replace(decisions, objective=decisions.objective + earned)

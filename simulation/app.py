@@ -32,8 +32,8 @@ _SOLARA = {
     "SOLARA_ASSETS_CDN": "http://127.0.0.1:9/",
     "SOLARA_CHECK_HOOKS": "off",
     "SOLARA_THEME_SHOW_BANNER": "False",
-    # A closed page goes on playing until then.
-    "SOLARA_KERNEL_CULL_TIMEOUT": "30m",
+    # A page that lost its connection is kept for so long; a closed one ends at once.
+    "SOLARA_KERNEL_CULL_TIMEOUT": "10m",
 }
 """What Solara reads when it is imported. As it comes, it reports its use to its makers."""
 

@@ -62,6 +62,14 @@ def Page() -> None:  # noqa: N802 (components are named like classes)
             update_counter.value += 1
 
     solara.use_effect(ask, [values.value])
+    shown = solara.use_ref(first)
+    shown.current = model.value
+
+    def leave() -> None:
+        """Stop what plays when the page is closed; Mesa's thread would go on to the last step."""
+        shown.current.running = False
+
+    solara.use_effect(lambda: leave, [])
 
     def go_to(step: int) -> None:
         model.value.go_to(step - 1)
@@ -88,9 +96,7 @@ def Page() -> None:  # noqa: N802 (components are named like classes)
             if is_live:
                 solara.HTML("h2", "Settings")
             ModelCreator(model, labelled(what.params, values.value), model_parameters=values)
-            solara.SliderInt(
-                f"Pause between steps: {interval.value} ms", value=interval, max=2000, step=100
-            )
+            solara.SliderInt(f"Pause: {interval.value} ms", value=interval, max=2000, step=100)
             solara.HTML("p", _HELP_LIVE if is_live else _HELP_STORED, classes=["live-note"])
 
 
@@ -135,14 +141,14 @@ def Shown(  # noqa: N802
     solara.HTML("div", unsafe_innerHTML=tables.legend())
     _draw(feeder_maps.maps(model.sites, moment, peer.value), "Maps of the networks", pick)
     solara.HTML("p", _HINT, classes=["live-note"])
+    _scrolled("" if moment is None else tables.states_table(states(moment, model.sites)))
     with solara.ColumnsResponsive(12, large=[6, 6]):
         with solara.Column(gap="0"):
             Peer(model, peer, now)
         with solara.Column(gap="0"):
             solara.HTML("h2", "So far")
             _draw(figures.curves(model.history), "Key figures of the steps so far")
-    _scrolled("" if moment is None else tables.states_table(states(moment, model.sites)))
-    _scrolled("" if moment is None else tables.flows_table(flows(moment, model.peers)))
+            _scrolled("" if moment is None else tables.flows_table(flows(moment, model.peers)))
 
 
 @solara.component

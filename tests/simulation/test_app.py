@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from simulation import app
@@ -74,29 +75,30 @@ def test_a_port_in_use_is_told(capsys, day):
 @pytest.fixture(scope="module")
 def serve():
     """Start the command; gives the address that it tells."""
-    servers = []
+    servers = {}
 
     def go(*arguments):
         command = [sys.executable, "-m", "simulation.app", "--port", "0", *arguments]
         server = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        servers.append(server)
         said = server.stdout.readline()
         address = re.match(r"http://127\.0\.0\.1:\d+", said)
         assert address, said + server.stdout.read()
+        servers[address.group()] = server
         return address.group()
 
+    go.servers = servers
     yield go
-    for server in servers:
+    for server in servers.values():
         server.terminate()
-    for server in servers:
+    for server in servers.values():
         assert "Traceback" not in server.communicate(timeout=20)[0]
 
 
 @pytest.fixture(scope="module")
 def live(serve, small):
-    return serve("--config", str(small / "small.yaml"))
+    return serve("--config", str(small / "small.yaml"), "--set", "days=3")
 
 
 @pytest.fixture(scope="module")
@@ -200,17 +202,34 @@ def test_it_steps_plays_pauses_and_takes_a_changed_risk_level(visit, live, day):
 
 
 @in_browser
-def test_sessions_are_apart(visit, live):
-    one, other = visit(live), visit(live)
+def test_sessions_are_apart_and_end_with_their_pages(visit, browser, live, serve):
+    one, other = visit(live), browser.new_page()  # whose farewell nothing intercepts
+    other.goto(live)
     step(one)
     step(one)
-    assert (step_of(one), step_of(other)) == (2, 0)
-    step(other)
-    assert (step_of(one), step_of(other)) == (2, 1)
+    other.get_by_role("button", name="▶", exact=True).click(timeout=PATIENCE)
+    other.get_by_role("button", name="❚❚", exact=True).wait_for()
+    assert (step_of(one), step_of(other) < 2) == (2, True)
+    other.goto("about:blank")
+    for _ in range(20):  # the step under way ends; three days would take longer
+        used = _seconds(serve.servers[live])
+        one.wait_for_timeout(1000)
+        if _seconds(serve.servers[live]) - used < 0.1:
+            break
+    else:
+        pytest.fail("the closed page plays on")
+    step(one)
+    assert step_of(one) == 3
+
+
+def _seconds(process):
+    """Time that a process has computed."""
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
 
 
 @in_browser
-def test_a_peer_is_clicked_and_shown(visit, live):
+def test_a_peer_is_clicked_or_chosen_by_the_keyboard(visit, live):
     page = visit(live)
     step(page)
     points = page.locator(".js-plotly-plot").first.locator("g.subplot.xy .point")
@@ -226,13 +245,9 @@ def test_a_peer_is_clicked_and_shown(visit, live):
     assert page.locator("table.live", has_text="Bid in").locator("td", has_text="load").count() > 0
     assert page.get_by_role("img", name=f"Schedule of {shown}").is_visible()
     assert page.locator("table.live", has_text="Account so far").is_visible()
-
-
-@in_browser
-def test_a_peer_is_chosen_by_the_keyboard(visit, live):
-    page = visit(live)
-    step(page)
     choice = page.get_by_label("Peer: click a bus, or choose here")
+    page.get_by_role("button", name="clear icon").click()
+    hint.wait_for()
     choice.focus()
     page.keyboard.type("east-30")
     page.keyboard.press("ArrowDown")
