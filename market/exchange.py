@@ -47,6 +47,8 @@ UNBALANCED = 5.0
 """Ratio of the two kinds of residual at which the penalty is changed."""
 CHANGE = 2.0
 """By what factor."""
+FARTHEST = 64.0
+"""Largest ratio of a penalty to the first one, either way: a tiny one would hold nothing."""
 PATIENCE = 4
 """Iterations between changes of the penalty."""
 SMALLEST_KW = 1.0
@@ -140,7 +142,8 @@ def coordinate(
         state, unchanged = mixing.next(state, step), unchanged + 1
         if unchanged >= PATIENCE:
             open_ = np.abs(step).max(axis=0) > tolerance * scale
-            change = np.where(open_, _penalty_change(step), 1.0)
+            wanted = penalties * np.where(open_, _penalty_change(step), 1.0)
+            change = np.clip(wanted, penalty / FARTHEST, penalty * FARTHEST) / penalties
             if (change != 1.0).any():  # the price stays what it is
                 mean = state.mean(axis=0)
                 state = state - mean + mean / change
@@ -176,8 +179,8 @@ class Coordination:
     agreed : bool
         Whether residual and gap are what the settings ask for.
     wall_s, networks_s, longest_s : float
-        Seconds altogether; inside the networks' problems; inside the longest of each round, which
-        is what remains of them with a worker a network. [s]
+        Seconds altogether; of a core, for the networks' problems; and for the longest of each
+        round, which is what remains of them with a worker a network. [s]
     """
 
     n_iterations: int = 0

@@ -56,7 +56,7 @@ class Workers:
     networks : list of list of int
         The networks of every worker.
     busy_s : list of float
-        Seconds that each network took for the last call.
+        Seconds of a core that each network took for the last call.
 
     Raises
     ------
@@ -187,9 +187,9 @@ def _open(key: str, problems: Arguments) -> dict[int, tuple[None, float]]:
     threadpool_limits(limits=1)
     out = {}
     for d, problem in problems.items():
-        start = time.perf_counter()
+        start = time.process_time()
         _STAGES[key, d] = NetworkStage(**problem)
-        out[d] = None, time.perf_counter() - start
+        out[d] = None, time.process_time() - start
     return out
 
 
@@ -199,9 +199,9 @@ def _call(key: str, arguments: Arguments, method: str) -> dict[int, tuple[Any, f
     for d, given in arguments.items():
         if (key, d) not in _STAGES:
             raise _NotKeptError(f"network {d}")
-        start = time.perf_counter()
+        start = time.process_time()
         result = getattr(_STAGES[key, d], method)(**given)
-        out[d] = result, time.perf_counter() - start
+        out[d] = result, time.process_time() - start
     return out
 
 

@@ -48,17 +48,17 @@ def test_a_fixed_column_leaves_its_value_behind_and_its_price_on_the_pressing_si
     [(-2.0, 1.0, [0.0, 0.0]), (-8.0, 3.0, [2.0, 0.0]), (4.0, -1.0, [0.0, 2.0])],
 )
 def test_a_lone_column_has_its_optimum_in_closed_form(cost, optimum, dual):
-    # Least x^2 + cost x on [-1, 3], beside a column of its own row.
+    # Least x^2 + cost x on [-1, 3], beside y + z >= 1.
     problem = conic(
-        [cost, 1.0],
-        [[1, 0], [-1, 0], [0, -1]],
-        [3.0, 1.0, 0.0],
-        quadratic=[[2.0, 0.0], [0.0, 0.0]],
+        [cost, 1.0, 2.0],
+        [[1, 0, 0], [-1, 0, 0], [0, -1, -1], [0, -1, 0], [0, 0, -1]],
+        [3.0, 1.0, -1.0, 0.0, 0.0],
+        quadratic=np.diag([2.0, 0.0, 0.0]),
     )
     reduced, solution = solved(problem)
-    assert reduced.out.tolist() == [True, True]
-    np.testing.assert_allclose(solution.x, [optimum, 0.0], atol=1e-12)
-    np.testing.assert_allclose(solution.z, [*dual, 1.0], atol=1e-12)
+    assert reduced.out.tolist() == [True, False, False]
+    np.testing.assert_allclose(solution.x, [optimum, 1.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(solution.z, [*dual, 1.0, 0.0, 1.0], atol=1e-6)
 
 
 def test_a_lone_column_without_a_bottom_is_the_solvers():

@@ -115,6 +115,7 @@ def test_what_it_leaves(done):
         "figures",
         "index.csv",
         "index.parquet",
+        "report.html",
         "runs",
         "table.csv",
         "table.md",

@@ -55,7 +55,7 @@ def test_a_peer_s_strategy_touches_no_other_draw(scenario, changed):
     world = with_strategy(build_world(config), **{"east-30": "zero_intelligence"})
     before = simulate(config, world, 3)
     after = simulate(config, with_strategy(world, **{"west-40": changed}), 3)
-    for one, other in zip(
+    for (_, one), (_, other) in zip(
         *(m.tables.records[0].cleared.bids for m in (before, after)), strict=True
     ):
         if one.peer_id == "west-40":
@@ -202,7 +202,7 @@ def test_a_misreport_is_a_deviation(scenario):
         error = record.realised.error_kw
         np.testing.assert_allclose(error[~liars], 0.0, atol=1e-9)
         for k in np.flatnonzero(liars).tolist():
-            prosumer, bid = model.prosumers[k], record.cleared.bids[k]
+            prosumer, (_, bid) = model.prosumers[k], record.cleared.bids[k]
             award, row = record.cleared.awards[k], model.world.first_row + record.step
             real = prosumer.outlook(model.world.profiles.values[row : row + 1])
             load, plant = float(real.load_kw[0]), float(real.renewable_kw[0])
@@ -219,7 +219,7 @@ def test_overstated_plants_end_at_their_rating(scenario):
     entry = "{use: misreporting, parameters: {renewable: 1000.0}}"
     model = run_steps(scenario(f"strategies=[{entry}]"), 2)
     assert model.totals.rejected_bids == 0
-    offered = {b.peer_id: b.renewable for b in model.tables.records[1].cleared.bids}
+    offered = {sender: b.renewable for sender, b in model.tables.records[1].cleared.bids}
     blown = [p.spec for p in model.prosumers if p.spec.wind_kw]
     assert blown
     for spec in blown:
@@ -232,7 +232,7 @@ def test_strategies_begin_on_their_day(scenario):
     model = run_steps(scenario(*FOUR_HOURS, f"strategies=[{late}, {learning}]"), 12)
     tariff = model.world.tariff
     for step, record in enumerate(model.tables.records):
-        for bid in record.cleared.bids:
+        for _, bid in record.cleared.bids:
             marked_up = bid.network == "west" and step >= 6
             factor = bid.buy_limit_eur_per_kwh[0] / tariff.retail[step]
             assert factor == pytest.approx(1 / 1.2 if marked_up else 1.0), (step, bid.peer_id)
@@ -250,7 +250,7 @@ def test_coalitions_choose_and_learn_as_one(scenario):
     assert sum(state["trials"]) == 7  # the eighth choice is rewarded at the ninth
     factors = set()
     for record in model.tables.records:
-        own = [b for b in record.cleared.bids if b.network == "west"]
+        own = [b for _, b in record.cleared.bids if b.network == "west"]
         (factor,) = {round(float(b.buy_limit_eur_per_kwh[0]), 12) for b in own}
         factors.add(factor / model.world.tariff.retail[record.step])
     assert len(factors) > 1
@@ -270,7 +270,7 @@ def test_learning_peers_need_no_new_problem_when_their_ways_part(scenario, monke
     )
     model = run_steps(scenario("strategies=[{use: bandit}]"), 4)
     limits = [
-        np.array([b.buy_limit_eur_per_kwh[0] for b in record.cleared.bids])
+        np.array([b.buy_limit_eur_per_kwh[0] for _, b in record.cleared.bids])
         for record in model.tables.records
     ]
     shared = [limit[:, None] == limit for limit in limits]
