@@ -41,6 +41,8 @@ MEMORY = 8
 """States that are mixed."""
 _RIDGE = 1e-4
 """Regularisation of the mixing, over the size of the differences."""
+_LONGEST = 50.0
+"""A mixed move beyond this many plain steps comes of steps too much alike, and is not taken."""
 _WORSE = 1.5
 """A step that grows by this factor was mixed from states that no longer tell: they are dropped."""
 UNBALANCED = 5.0
@@ -226,4 +228,7 @@ class Mixing:
         known = np.concatenate([step.ravel(), np.zeros(len(ridge))])
         weights = np.linalg.lstsq(np.vstack([d_step, ridge]), known, rcond=None)[0]
         mixed: Array = plain - ((d_state + d_step) @ weights).reshape(state.shape)
+        if np.linalg.norm(mixed - state) > _LONGEST * np.linalg.norm(step):
+            self._mixed = False
+            return plain
         return mixed

@@ -186,10 +186,11 @@ def _closest_first(sold: Array, bought: Array, distance: Array) -> Array:
         left_to_buy *= 1 - in_reach_of_buyer / most
         sells &= left_to_sell > USED_UP * sold
         served = np.flatnonzero(buys & (left_to_buy <= USED_UP * bought))
-        buys[served] = False
-        moves_on = sells & (open_distance[:, served] == nearest[:, None]).any(axis=1)
-        open_distance[:, served] = np.inf
-        nearest[moves_on] = open_distance[moves_on].min(axis=1)
+        if served.size:
+            buys[served] = False
+            moves_on = sells & (open_distance[:, served] == nearest[:, None]).any(axis=1)
+            open_distance[:, served] = np.inf
+            nearest[moves_on] = open_distance[moves_on].min(axis=1)
         nearest[~sells] = np.inf
     return power
 

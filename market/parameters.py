@@ -296,7 +296,10 @@ class Parameters:
             "constant_cost": constant_cost,
         }
         for field in fields(self):
-            getattr(self, field.name).value = values[field.name]
+            parameter, value = getattr(self, field.name), values[field.name]
+            # CVXPY checks every value anew, which takes longer than to see that it is the old one.
+            if not np.array_equal(parameter.value, value):
+                parameter.value = value
 
 
 def _trading(book: BidBook, roster: Roster, groups: NDArray[np.intp]) -> dict[str, Array]:

@@ -108,6 +108,13 @@ def test_a_mixed_state_that_makes_things_worse_is_taken_back():
     np.testing.assert_allclose(mixing.next(mixed, np.array([9.0])), second + 0.5)
 
 
+def test_steps_too_much_alike_are_not_mixed():
+    mixing = Mixing()
+    state = mixing.next(np.array([0.0, 0.0]), np.array([1.0, 1.0]))
+    following = mixing.next(state, np.array([1.0 + 1e-9, 1.0]))
+    np.testing.assert_allclose(following, state + 1.0, atol=1e-6)
+
+
 def test_a_state_moves_with_the_window():
     state = ExchangeState(np.array([1.0, 2.0, 3.0]), np.array([[4.0, 5.0, 6.0]]))
     same_time = state.shifted(1, whole_days=True, price=np.full(3, 9.0))
