@@ -244,8 +244,8 @@ class Market(Settings):
         default=None, max_length=limits.WINDOW_STEPS
     )
     """Lengths of blocks of steps that decide as one and together span the window, such as
-    ``[1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]``: a clearing in about half the time, at a small cost in
-    optimality. Binding steps are blocks of their own. None: every step decides for itself."""
+    ``[1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]``: a clearing in about half the time, at a small cost
+    in optimality. Binding steps are blocks of their own. None: every step decides for itself."""
     cadence_steps: int = Field(default=1, ge=1, le=limits.WINDOW_STEPS)
     """Steps that one clearing binds: 1 is rolling, 24 hourly steps a day-ahead market."""
     max_passes: int = Field(default=6, ge=1, le=50)
