@@ -66,6 +66,8 @@ def clear(folder: Path) -> None:
     with suppress(OSError):  # not every system removes open files
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         (folder / lock.NAME).unlink(missing_ok=True)
+        for half_written in folder.glob(f"*{UNFINISHED}"):
+            half_written.unlink()
 
 
 def _counts(path: Path) -> bool:
