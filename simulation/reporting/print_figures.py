@@ -119,10 +119,15 @@ def energy_balance(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
                 linewidth=0,
                 step="post",
             )
-        ax.axhline(0, color=BLACK, linewidth=0.6)
-        ax.set_ylabel("power [kW]")
-        ax.set_title(f"network {fed.network}", loc="left")
+        _power_axis(ax, fed.network)
     return _dated(figure, axes, legend=True)
+
+
+def _power_axis(ax: Axes, network: str) -> None:
+    """Name the axis of a network's power, with a line at zero."""
+    ax.axhline(0, color=BLACK, linewidth=0.6)
+    ax.set_ylabel("power [kW]")
+    ax.set_title(f"network {network}", loc="left")
 
 
 def trades(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
@@ -149,9 +154,7 @@ def trades(run: RunData, feeders: Sequence[Feeder]) -> Figure | None:
             linewidth=0,
             label="bought from other networks",
         )
-        ax.axhline(0, color=BLACK, linewidth=0.6)
-        ax.set_ylabel("power [kW]")
-        ax.set_title(f"network {fed.network}", loc="left")
+        _power_axis(ax, fed.network)
     return _dated(figure, axes, legend=True)
 
 

@@ -48,13 +48,7 @@ def delivered_figure(rates: pd.DataFrame, promised: float) -> go.Figure:
             hovertemplate="%{x:.2f} %, %{text}<extra>" + text + "</extra>",
         )
     figure.add_vline(x=promised, line={"color": BLACK, "dash": "dash", "width": 1.5})
-    figure.add_scatter(
-        x=[None],
-        y=[None],
-        mode="lines",
-        name="promised at most",
-        line={"color": BLACK, "dash": "dash"},
-    )
+    _explain_promise(figure)
     figure.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=[safe(name) for name in names],
@@ -96,13 +90,7 @@ def certificate_figure(certificates: pd.DataFrame, promised: float) -> go.Figure
             hoverinfo="skip",
         )
     figure.add_hline(y=promised, line={"color": BLACK, "dash": "dash", "width": 1.5})
-    figure.add_scatter(
-        x=[None],
-        y=[None],
-        mode="lines",
-        name="promised at most",
-        line={"color": BLACK, "dash": "dash"},
-    )
+    _explain_promise(figure)
     time_axis(figure)
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -152,3 +140,14 @@ def phase_figure(seconds: Mapping[str, float]) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed")
     return figure
+
+
+def _explain_promise(figure: go.Figure) -> None:
+    """Name the line of the promise in the legend, where Plotly's own lines do not stand."""
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="lines",
+        name="promised at most",
+        line={"color": BLACK, "dash": "dash"},
+    )

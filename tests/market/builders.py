@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from configs.schema import Market
 from market.bids import (
@@ -18,6 +19,7 @@ from market.bids import (
 from market.book import BidBook, TariffWindow, stack
 from market.chance import ChanceRow
 from market.clearing import ClearingResult, MarketClearing
+from market.conic_problem import ConicProblem
 from market.first_stage import FirstStage
 from market.offers import ErrorSamples, NetworkOffer, PastErrors
 from market.parameters import LossModel, SecondStage
@@ -379,3 +381,20 @@ def voltage_row(
         gain=np.zeros(1),
     )
     return replace(row, **changes)
+
+
+def conic(linear, matrix, offset, *, n_zero=0, second_order=(), quadratic=None):
+    """Pose a conic programme from lists; of the quadratic part the upper triangle counts."""
+    matrix = np.array(matrix, dtype=float)
+    n = matrix.shape[1]
+    return ConicProblem(
+        quadratic=sparse.csc_array(
+            np.zeros((n, n)) if quadratic is None else np.triu(np.array(quadratic, dtype=float))
+        ),
+        linear=np.array(linear, dtype=float),
+        matrix=sparse.csc_array(matrix),
+        offset=np.array(offset, dtype=float),
+        n_zero=n_zero,
+        n_nonnegative=len(offset) - n_zero - sum(second_order),
+        second_order=second_order,
+    )

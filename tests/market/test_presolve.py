@@ -4,27 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
-from market.conic_problem import ConicProblem
 from market.presolve import presolve
 from market.solve import solve
-
-
-def conic(linear, matrix, offset, *, n_zero=0, second_order=(), quadratic=None):
-    matrix = np.array(matrix, dtype=float)
-    n = matrix.shape[1]
-    return ConicProblem(
-        quadratic=sparse.csc_array(
-            np.zeros((n, n)) if quadratic is None else np.triu(np.array(quadratic, dtype=float))
-        ),
-        linear=np.array(linear, dtype=float),
-        matrix=sparse.csc_array(matrix),
-        offset=np.array(offset, dtype=float),
-        n_zero=n_zero,
-        n_nonnegative=len(offset) - n_zero - sum(second_order),
-        second_order=second_order,
-    )
+from tests.market.builders import conic
 
 
 def solved(problem, asked=None):

@@ -8,26 +8,10 @@ import pytest
 from scipy import sparse
 
 from market import solve as gate
-from market.conic_problem import ConicProblem
 from market.errors import MarketError, NotFiniteError, SolverFailedError
 from market.softening import soften
 from market.solve import LADDER, solve
-
-
-def conic(linear, matrix, offset, *, n_zero=0, second_order=(), quadratic=None):
-    matrix = np.array(matrix, dtype=float)
-    n = matrix.shape[1]
-    quadratic = np.zeros((n, n)) if quadratic is None else np.array(quadratic, dtype=float)
-    return ConicProblem(
-        quadratic=sparse.csc_array(quadratic),
-        linear=np.array(linear, dtype=float),
-        matrix=sparse.csc_array(matrix),
-        offset=np.array(offset, dtype=float),
-        n_zero=n_zero,
-        n_nonnegative=len(offset) - n_zero - sum(second_order),
-        second_order=second_order,
-    )
-
+from tests.market.builders import conic
 
 # Least x + 2 y with x + y = 3, x <= 2.
 LINEAR = conic([1.0, 2.0], [[1.0, 1.0], [1.0, 0.0]], [3.0, 2.0], n_zero=1)
