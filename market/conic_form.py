@@ -1,4 +1,4 @@
-"""Where the conic form keeps the devices, and the grid rows that are appended to it."""
+"""Where the conic form keeps devices and constraints, and the grid rows that are appended to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cvxpy.constraints.zero import Equality
 from scipy import sparse
 
 from market.branch_flow import Injection
@@ -14,9 +15,11 @@ from market.chance import SCALE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import cvxpy as cp
     from numpy.typing import NDArray
 
     from market.chance import ChanceRow
+    from market.conic_problem import ConicProblem
     from market.roster import Roster
 
     Array = NDArray[np.float64]
@@ -70,6 +73,50 @@ class Layout:
             else:
                 p = sparse.csr_array(p + part)
         return Injection(p, q, fixed_p, fixed_q)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Rows of the labelled constraints: equalities first, in order, then inequalities."""
+
+    equal: list[tuple[str, int]]
+    """Label and number of rows of every equality."""
+    unequal: list[tuple[str, int]]
+    """Label and number of rows of every inequality."""
+    shape: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, constraints: Sequence[cp.Constraint]) -> LabelledRows:
+        """List the constraints, which keep their order within each cone."""
+        rows = [(c.label, c.size, isinstance(c, Equality)) for c in constraints]
+        return cls(
+            equal=[(label, size) for label, size, equality in rows if equality],
+            unequal=[(label, size) for label, size, equality in rows if not equality],
+            shape={c.label: c.shape for c in constraints},
+        )
+
+    def places(self, n_zero: int) -> dict[str, slice]:
+        """Rows of every constraint, given how many rows the zero cone has."""
+        out = {}
+        for start, labelled in ((0, self.equal), (n_zero, self.unequal)):
+            ends = start + np.cumsum([size for _, size in labelled])
+            for (label, size), end in zip(labelled, ends.tolist(), strict=True):
+                out[label] = slice(end - size, end)
+        return out
+
+    def read(self, z: Array, n_zero: int) -> dict[str, Array]:
+        """Read the duals of every constraint."""
+        return {
+            label: z[place].reshape(self.shape[label], order="F")
+            for label, place in self.places(n_zero).items()
+        }
+
+    def factors(self, of_label: dict[str, Array], problem: ConicProblem) -> Array:
+        """Put factors of some constraints at their rows, and ones elsewhere, (n_rows,)."""
+        out, places = np.ones(len(problem.offset)), self.places(problem.n_zero)
+        for label, factor in of_label.items():
+            out[places[label]] = factor.ravel(order="F")
+        return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,11 @@ class ConicProblem:
             second_order=self.second_order + dimensions,
         )
 
+    def with_row_units(self, factor: NDArray[np.float64]) -> ConicProblem:
+        """Multiply the rows, shape (n_rows,); the duals are divided. A cone has one factor."""
+        rows = sparse.diags_array(factor) @ self.matrix
+        return replace(self, matrix=sparse.csc_array(rows), offset=factor * self.offset)
+
     @property
     def n_linear(self) -> int:
         """Rows before the second-order cones."""

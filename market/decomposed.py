@@ -260,17 +260,14 @@ class DecomposedStage:
         return np.array([answer.export_kw for answer in answers])
 
     def _gap(self, price: Array, held: list[Decisions], priced: list[Decisions]) -> float:
-        """Compare the cost with the least that the networks would have at the price.
+        """Compare the cost with the least that the networks would have at the price."""
+        return (self._cost(price, held) - self._cost(price, priced)) / self._turnover
 
-        What is left of an imbalance, next to nothing, counts at the price.
-        """
-
-        def net_cost(decisions: list[Decisions]) -> float:
-            export = np.sum([net_export(own)[:, 0] for own in decisions], axis=0)
-            earned = self.roster.step_hours * float(price @ export)
-            return sum(own.objective for own in decisions) - earned
-
-        return (net_cost(held) - net_cost(priced)) / self._turnover
+    def _cost(self, price: Array, decisions: list[Decisions]) -> float:
+        """Cost of all networks; what their exchanges leave unbalanced is paid at a price. [EUR]"""
+        export = np.sum([net_export(own)[:, 0] for own in decisions], axis=0)
+        earned = self.roster.step_hours * float(price @ export)
+        return sum(own.objective for own in decisions) - earned
 
     def _ask(self, price: Array, target_kw: Array, penalty: Array) -> list[Answer]:
         answers: list[Answer] = self._each("answer", price, target_kw, penalty)
@@ -310,15 +307,17 @@ class DecomposedStage:
     ) -> Decisions:
         """Put the networks' decisions together."""
         duals = put_together(self._parts, [own.duals for own in priced])
+        price = np.zeros(self.roster.n_steps)
         if self._settings.coordination == "across_networks" and self.state is not None:
             # As in the problem of all networks: that of exports less imports.
-            duals["exchange_balance"] = -self.roster.step_hours * self.state.price
+            price = self.state.price
+            duals["exchange_balance"] = -self.roster.step_hours * price
         own_mu = [iter(own.mu.tolist()) for own in priced]
         return Decisions(
             values=put_together(self._parts, [own.values for own in held]),
             duals=duals,
             mu=np.array([next(own_mu[row.network]) for row in rows]),
-            objective=sum(own.objective for own in held),
+            objective=self._cost(price, held),
             solver_s=self._solver_s,
             fallback=worst({own.fallback for own in held + priced} - {""}),
             coordination=coordination,

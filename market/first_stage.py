@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
 import numpy as np
-from cvxpy.constraints.zero import Equality
 from scipy import sparse
 
 from market import constraints as con
 from market import objective as obj
 from market.chance import SCALE
-from market.conic_form import ChanceCones, Layout, device_columns
+from market.conic_form import ChanceCones, LabelledRows, Layout, device_columns
 from market.conic_problem import ConicProblem
 from market.exchange import TOGETHER
 from market.parameters import Parameters
@@ -29,6 +28,7 @@ from market.recourse import RecoursePolicy
 from market.solve import solve
 from market.time_blocks import TimeBlocks
 from market.trading_rules import exchange_limits
+from market.units import row_units
 from market.variables import Variables
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class FirstStage:
         if not self._linear.is_dpp():
             msg = "the first stage must be DPP, or every solve would compile it anew"
             raise AssertionError(msg)
+        self._labelled = LabelledRows.of(constraints)
         self._devices = [device_columns(roster, d) for d in range(roster.n_networks)]
         lengths = settings.look_ahead_blocks
         self._blocks = None if lengths is None else TimeBlocks(lengths)
@@ -230,9 +231,13 @@ class FirstStage:
         problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
         if block is not None:
             problem = problem.with_rows(block.cones, block.offset, 0, block.dimensions)
+        factor = self._labelled.factors(
+            row_units(self.parameters, self.policy, self.roster), problem
+        )
+        problem = problem.with_row_units(factor)
         solution = self._solve(problem, layout, only_prices=only_prices)
         # The compiled rows and, behind them, ours; those of the relaxation's balances are left out.
-        z = np.delete(solution.z, slice(dims.zero, problem.n_zero))
+        z = np.delete(factor * solution.z, slice(dims.zero, problem.n_zero))
         n_base, n_columns = len(data["b"]), layout.n_columns
         mu = dict(zip(map(id, ordered), cones.heads(z[n_base:]) * SCALE, strict=True))
         x = solution.x[:n_columns]
@@ -245,7 +250,7 @@ class FirstStage:
             objective += relaxation.cost
         return Decisions(
             values=values,
-            duals=self._duals(z[:n_base], dims.zero),
+            duals=self._labelled.read(z[:n_base], dims.zero),
             mu=np.array([mu[id(row)] for row in rows]),
             objective=objective,
             solver_s=solution.seconds,
@@ -259,17 +264,6 @@ class FirstStage:
         for name, start in layout.start.items():
             shape = getattr(self.variables, name).shape
             out[name] = x[start : start + math.prod(shape)].reshape(shape, order="F")
-        return out
-
-    def _duals(self, z: Array, n_zero: int) -> dict[str, Array]:
-        """Read the duals of the constraints, which keep their order within each cone."""
-        at = {True: 0, False: n_zero}
-        out = {}
-        for constraint in self._linear.constraints:
-            cone = isinstance(constraint, Equality)
-            end = at[cone] + constraint.size
-            out[constraint.label] = z[at[cone] : end].reshape(constraint.shape, order="F")
-            at[cone] = end
         return out
 
     def _cost_of_squares(self, values: dict[str, Array]) -> float:
@@ -296,13 +290,8 @@ class FirstStage:
         variables = [
             (name, layout.start[name], getattr(self.variables, name).size) for name in layout.start
         ]
-        # The conic form keeps the order of the constraints within each cone.
-        labelled = [(c.label, c.size, isinstance(c, Equality)) for c in self.problem.constraints]
         return blocks.coarsen(
-            problem,
-            variables,
-            equal=[(label, size) for label, size, zero in labelled if zero],
-            unequal=[(label, size) for label, size, zero in labelled if not zero],
+            problem, variables, equal=self._labelled.equal, unequal=self._labelled.unequal
         )
 
     def _traded(self, problem: ConicProblem, layout: Layout) -> NDArray[np.bool_]:

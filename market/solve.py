@@ -45,13 +45,13 @@ class Rung:
 SOLVED = frozenset({"Solved"})
 
 LADDER = (
-    # The problem is posed in kW, EUR and mp.u., all of the order of one; the solver's own
-    # equilibration chases the tiny curvature of the loss terms and needs four times the iterations.
+    # All numbers are of the order of one; the solver's own equilibration chases the tiny curvature
+    # of the loss terms and needs half as many iterations again.
     # Refining every linear solve doubles the time and, at this tolerance, changes no iteration.
     Rung(
         "tight",
         partial(
-            solve_with_clarabel, tolerance=1e-8, max_iterations=100, equilibrate=False, refine=False
+            solve_with_clarabel, tolerance=1e-9, max_iterations=100, equilibrate=False, refine=False
         ),
         SOLVED,
     ),
@@ -78,7 +78,7 @@ LADDER = (
     Rung(
         SOFTENED,
         partial(
-            solve_with_clarabel, tolerance=1e-7, max_iterations=300, equilibrate=True, refine=True
+            solve_with_clarabel, tolerance=1e-8, max_iterations=300, equilibrate=True, refine=True
         ),
         SOLVED,
     ),

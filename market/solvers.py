@@ -10,6 +10,7 @@ import scs
 from scipy import sparse
 
 from market.conic_problem import ConicSolution
+from market.units import Units
 
 if TYPE_CHECKING:
     from market.conic_problem import ConicProblem
@@ -25,7 +26,7 @@ def solve_with_clarabel(
     problem : ConicProblem
         The problem.
     tolerance : float
-        Of feasibility and gap.
+        Of feasibility and gap, in the problem's own :class:`~market.units.Units`.
     max_iterations : int
         When to give up.
     equilibrate, refine : bool
@@ -45,10 +46,12 @@ def solve_with_clarabel(
         clarabel.NonnegativeConeT(problem.n_nonnegative),
         *(clarabel.SecondOrderConeT(n) for n in problem.second_order),
     ]
+    units = Units.of(problem)
+    posed = units.pose(problem)
     result = clarabel.DefaultSolver(
-        problem.quadratic, problem.linear, problem.matrix, problem.offset, cones, settings
+        posed.quadratic, posed.linear, posed.matrix, posed.offset, cones, settings
     ).solve()
-    return ConicSolution(
+    solution = ConicSolution(
         x=np.array(result.x),
         z=np.array(result.z),
         objective=result.obj_val,
@@ -56,6 +59,7 @@ def solve_with_clarabel(
         iterations=result.iterations,
         seconds=result.solve_time,
     )
+    return units.read(solution)
 
 
 def solve_with_scs(

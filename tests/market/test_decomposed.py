@@ -64,7 +64,7 @@ def test_networks_meet_at_the_cost_of_the_marginal_unit():
     """The unit could serve more: what it asks for is the price, and the fees come on top."""
     stage = make(DecomposedStage, SELLER_AND_BUYER, b.make_tariff(), market())
     decisions = stage.solve([])
-    np.testing.assert_allclose(exchange(decisions), [[4.0, -4.0]], atol=1e-3)
+    np.testing.assert_allclose(exchange(decisions), [[4.0, -4.0]], atol=1e-3 * 4.0)
     assert -decisions.duals["exchange_balance"] == pytest.approx([0.12], abs=1e-4)
     assert -decisions.duals["pool_balance"][0] == pytest.approx([0.12, 0.12 + FEE_ACROSS], abs=1e-4)
     assert decisions.objective == pytest.approx(4 * (0.12 + b.FEE + FEE_ACROSS), abs=1e-4)
