@@ -93,6 +93,11 @@ def worst_case_probability(margin: Floats, weights: Floats, radius: float) -> fl
         Probability in [0, 1].
     """
     _check(margin, weights, radius)
+    return _probability(margin, weights, radius)
+
+
+def _probability(margin: Floats, weights: Floats, radius: float) -> float:
+    """Return the worst-case probability; see `worst_case_probability`."""
     if radius == 0.0:
         return float(weights[margin < 0.0].sum())
     reachable = margin < np.inf
@@ -169,11 +174,16 @@ def worst_case_quantiles(z: Floats, weights: Floats, risk_level: float, radius: 
         Kappa of each row; may be negative.
     """
     _check(z, weights, radius, risk_level)
+    return _quantiles(z, weights, risk_level, radius)
+
+
+def _quantiles(z: Floats, weights: Floats, risk_level: float, radius: float) -> Floats:
+    """Return the worst-case quantile of each row; see `worst_case_quantiles`."""
     descending, mass = _sort_descending(z, weights)
     if radius == 0.0:
         n_above = (np.cumsum(mass, axis=0) <= risk_level + _MASS_TOLERANCE).sum(axis=0)
         first = np.minimum(n_above, weights.size - 1)
-        quantile: Floats = np.take_along_axis(descending, first[np.newaxis], axis=0)[0]
+        quantile: Floats = descending[first, np.arange(z.shape[1])]
         return quantile
     tail = _first_mass(mass, risk_level)
     # Partial sums from the smallest sample of the tail upwards; none before the tail begins.
@@ -274,26 +284,29 @@ def common_safety_factor(
         raise ValueError("slack_ratio must not contain NaN")
     if not slack_ratio.size:
         return 0.0
-    # If every row followed kappa, M would be the plain maximum: an upper bound of the factor.
-    upper = max(worst_case_quantile(z.max(axis=1), weights, risk_level, radius), 0.0)
+    # No factor is larger than the one that pushes all samples beyond the largest of all.
     largest = z.max(axis=0)
-    rows = _may_be_nearest(z, largest, slack_ratio, upper)
+    rows = _may_be_nearest(z, largest, slack_ratio, float(largest.max()) + radius / risk_level)
     z, largest, slack_ratio = z[:, rows], largest[rows], slack_ratio[rows]
-    margin = joint_margin(z, np.maximum(slack_ratio, 0.0))
-    if worst_case_probability(margin, weights, radius) <= risk_level + _MASS_TOLERANCE:
-        return 0.0
-    if radius == 0.0:
-        return _common_sample_quantile(z, weights, risk_level, slack_ratio)
-
+    # If every row followed kappa, M would be the plain maximum: an upper bound of the factor.
+    upper = _largest_quantile(z, weights, risk_level, radius)
+    if slack_ratio.max() <= 0.0:
+        return upper
     reach = _reach(joint_margin(z, np.maximum(slack_ratio, upper)), weights, risk_level)
     # Margins grow with kappa: whatever is out of reach of the nearest mass at `upper` is so at
     # every smaller kappa too. Typically a few rows and samples remain.
     rows = slack_ratio - largest <= reach
     z, slack_ratio = z[:, rows], slack_ratio[rows]
-    lower = _common_sample_quantile(z, weights, risk_level, slack_ratio)
-    near = joint_margin(z, np.maximum(slack_ratio, lower)) <= reach
-    mover = _MassMover(z[near], weights[near], slack_ratio, risk_level)
-    return _smallest_factor(mover, radius, lower, upper)
+    if radius == 0.0:
+        # Sample i violates if the largest of its z_bi > s_b exceeds kappa.
+        return _largest_quantile(np.where(z > slack_ratio, z, -np.inf), weights, risk_level, 0.0)
+    margin = joint_margin(z, np.maximum(slack_ratio, 0.0))
+    if _probability(margin, weights, radius) <= risk_level + _MASS_TOLERANCE:
+        return 0.0
+    near = margin <= reach
+    return _smallest_factor(
+        _MassMover(z[near], weights[near], slack_ratio, risk_level), radius, upper
+    )
 
 
 def enough_samples(weights: Floats, risk_level: float) -> bool:
@@ -321,16 +334,10 @@ def enough_samples(weights: Floats, risk_level: float) -> bool:
     return bool(weights.max() <= risk_level + _MASS_TOLERANCE)
 
 
-def _common_sample_quantile(
-    z: Floats, weights: Floats, risk_level: float, slack_ratio: Floats
-) -> float:
-    """Return the common safety factor at radius zero, in closed form.
-
-    Sample i violates if z_bi > max(s_b, kappa) for some row b, that is, if the largest of its
-    z_bi > s_b exceeds kappa. The factor is the sample quantile of these largest values.
-    """
-    exceeding = np.where(z > slack_ratio, z, -np.inf).max(axis=1)
-    return max(worst_case_quantile(exceeding, weights, risk_level, 0.0), 0.0)
+def _largest_quantile(z: Floats, weights: Floats, risk_level: float, radius: float) -> float:
+    """Return the worst-case quantile of the largest row of each sample, zero if it is negative."""
+    largest = z.max(axis=1, keepdims=True)
+    return max(float(_quantiles(largest, weights, risk_level, radius)[0]), 0.0)
 
 
 def _may_be_nearest(z: Floats, largest: Floats, slack_ratio: Floats, upper: float) -> Rows:
@@ -384,22 +391,22 @@ class _MassMover:
         return float(moved @ np.maximum(margin, 0.0)), float(moved @ grows)
 
 
-def _smallest_factor(mover: _MassMover, radius: float, lower: float, upper: float) -> float:
-    """Find the smallest kappa in (lower, upper] at which the movement costs the radius.
+def _smallest_factor(mover: _MassMover, radius: float, upper: float) -> float:
+    """Find the smallest kappa in (0, upper] at which the movement costs the radius.
 
     The cost is continuous, nondecreasing and piecewise linear in kappa, but not convex: Newton
-    steps, exact on the piece of the solution, alternate with bisection, which finds this piece.
+    steps, exact on the piece of the solution, and bisection where they leave what is left of the
+    interval, as they do on a plateau and after a step too far.
     """
+    lower = 0.0
     cost, slope = mover.cost(upper)
-    bisect = False
     while upper - lower > _KAPPA_TOLERANCE * max(1.0, upper):
         # A zero left slope means a plateau, whose left end is the smallest kappa.
         if slope > 0.0 and cost <= radius * (1.0 + _COST_TOLERANCE):
             break
         trial = upper - (cost - radius) / slope if slope > 0.0 else lower
-        if bisect or not lower < trial < upper:
+        if not lower < trial < upper:
             trial = 0.5 * (lower + upper)
-        bisect = not bisect
         trial_cost, trial_slope = mover.cost(trial)
         if trial_cost >= radius * (1.0 - _COST_TOLERANCE):
             upper, cost, slope = trial, trial_cost, trial_slope
@@ -411,7 +418,7 @@ def _smallest_factor(mover: _MassMover, radius: float, lower: float, upper: floa
 def _sort_descending(z: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Sort the samples of every row in descending order, with their weights."""
     order = np.argsort(-z, axis=0)
-    return np.take_along_axis(z, order, axis=0), weights[order]
+    return z[order, np.arange(z.shape[1])], weights[order]
 
 
 def _first_mass(mass: Floats, total: float) -> Floats:

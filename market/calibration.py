@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -217,7 +216,7 @@ def standardise(errors: RowErrors, moments: Moments, gain: Array) -> tuple[Array
     """
     mean = moments.mean(gain)
     sigma = np.maximum(moments.sigma(gain), SIGMA_FLOOR)
-    return (errors.recourse(gain) - mean) / sigma, sigma, mean
+    return errors.deviation(gain, mean) / sigma, sigma, mean
 
 
 def pose_rows(
@@ -283,22 +282,41 @@ def second_stage(
         Steps of the window.
     """
     policy = uncertainty.policy
-    shape = (n_steps, policy.n_pools)
-    surplus, shortage, transport, up, down = (np.zeros(shape) for _ in range(5))
-    for t, pool in product(range(n_steps), range(policy.n_pools)):
-        omega = uncertainty.pool_omega(pool, t)
+    steps = range(n_steps)
+    statistics = []
+    for pool in range(policy.n_pools):
         # Networks of one pool may see the same past differently; the first one's view stands.
         first = int(policy.networks(pool)[0])
-        weights, factor = uncertainty.samples[first].weights(t), factors[first][t]
-        mean = float(weights @ omega)
-        sigma = float(np.sqrt(weights @ (omega - mean) ** 2))
-        surplus[t, pool] = weights @ np.maximum(omega, 0)
-        shortage[t, pool] = weights @ np.maximum(-omega, 0)
-        transport[t, pool] = factor.radius * sigma
-        z = (omega - mean) / sigma if sigma > 0 else np.zeros_like(omega)
-        margin = factor.two_sided(z, weights) * sigma
-        # One common share is answered in both directions alike.
-        both = policy.n_signals == 1
-        up[t, pool] = margin + abs(mean) if both else max(margin - mean, 0.0)
-        down[t, pool] = margin + abs(mean) if both else max(margin + mean, 0.0)
-    return SecondStage(surplus, shortage, transport, up, down)
+        weights = np.stack([uncertainty.weights(first, t) for t in steps])
+        omega = np.stack([uncertainty.pool_omega(pool, t) for t in steps])
+        statistics.append(_pool_statistics(factors[first], weights, omega, policy.n_signals))
+    return SecondStage(*np.stack(statistics, axis=-1))
+
+
+def _pool_statistics(
+    factors: Sequence[SafetyFactor], weights: Array, omega: Array, n_signals: int
+) -> Array:
+    """Statistics of one pool's total error by step, in the order of SecondStage, (5, n_steps).
+
+    Weights and errors have shape (n_steps, n_samples). [kW]
+    """
+    mean = (weights * omega).sum(axis=1)
+    deviation = omega - mean[:, None]
+    sigma = np.sqrt((weights * deviation**2).sum(axis=1))
+    z = np.divide(deviation, sigma[:, None], out=np.zeros_like(omega), where=sigma[:, None] > 0)
+    radius = np.array([factor.radius for factor in factors])
+    kappa = [
+        factor.two_sided(*of_step) for factor, *of_step in zip(factors, z, weights, strict=True)
+    ]
+    margin = np.array(kappa) * sigma
+    # One common share is answered in both directions alike.
+    up, down = (np.abs(mean),) * 2 if n_signals == 1 else (-mean, mean)
+    return np.stack(
+        [
+            (weights * np.maximum(omega, 0.0)).sum(axis=1),
+            (weights * np.maximum(-omega, 0.0)).sum(axis=1),
+            radius * sigma,
+            np.maximum(margin + up, 0.0),
+            np.maximum(margin + down, 0.0),
+        ]
+    )

@@ -52,9 +52,19 @@ class RowErrors:
     signals: Array
     weights: Array
 
-    def recourse(self, gain: Array) -> Array:
-        """Effect left by a recourse of gain (n_rows, n_signals): (n_samples, n_rows). [p.u.]"""
-        return self.u - self.signals @ gain.T
+    def deviation(self, gain: Array, mean: Array) -> Array:
+        """Effect left by a recourse, less its mean: (n_samples, n_rows). [p.u.]
+
+        Parameters
+        ----------
+        gain : ndarray, shape (n_rows, n_signals)
+            Recourse gain. [p.u./kW]
+        mean : ndarray, shape (n_rows,)
+            Mean of the effect at this gain. [p.u.]
+        """
+        # The mean is the gain of a signal that is always one: a single product.
+        ones = np.ones((len(self.signals), 1))
+        return self.u - np.hstack([ones, self.signals]) @ np.column_stack([mean, gain]).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +92,18 @@ class Moments:
     @classmethod
     def of(cls, errors: RowErrors) -> Moments:
         """Regress the row errors on the signals (weighted least squares)."""
-        w = errors.weights
-        mean_u, mean_signal = w @ errors.u, w @ errors.signals
-        du, ds = errors.u - mean_u, errors.signals - mean_signal
-        variance, axes = np.linalg.eigh((w[:, None] * ds).T @ ds)
+        u, w = errors.u, errors.weights
+        mean_u, mean_signal = w @ u, w @ errors.signals
+        ds = errors.signals - mean_signal
+        weighted = w[:, None] * ds
+        variance, axes = np.linalg.eigh(weighted.T @ ds)
         variance = np.maximum(variance, 0.0)
         # Directions in which the signals hardly vary explain nothing.
         known = variance > _RANK * variance.max()
         inverse = np.divide(1.0, variance, out=np.zeros_like(variance), where=known)
-        beta = ((w[:, None] * du).T @ ds) @ (axes * inverse) @ axes.T
-        remainder = np.sqrt(w @ (du - ds @ beta.T) ** 2)
+        beta = (u.T @ weighted) @ (axes * inverse) @ axes.T
+        unexplained = errors.deviation(beta, mean_u - beta @ mean_signal)
+        remainder = np.sqrt(w @ unexplained**2)
         return cls(mean_u, remainder, beta, mean_signal, np.sqrt(variance)[:, None] * axes.T)
 
     def mean(self, gain: Array) -> Array:

@@ -197,6 +197,7 @@ class MarketClearing:
             losses=self._losses(offers),
             first_stage=self._compiled(book, tariff),
             relaxed=self._relaxed(book, tariff),
+            tells_risk=self.settings.risk_prices,
             start=start,
         )
         try:
@@ -235,7 +236,6 @@ class MarketClearing:
             best.rows,
             best.offers,
             len(self.margins.binding_steps),
-            tell_risk=self.settings.risk_prices,
         )
 
     # The loop ---------------------------------------------------------------------------------

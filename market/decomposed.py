@@ -172,7 +172,7 @@ class DecomposedStage:
         workers = self._opened()
         workers.each("assign", self._data)
         posed = [{"rows": part.rows(rows), "only_prices": only_prices} for part in self._parts]
-        workers.each("pose", posed)
+        workers.each("take_rows", posed)
         if self._settings.coordination == "across_networks":
             held, priced, coordination = self._coordinated(only_prices=only_prices)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
@@ -22,10 +23,9 @@ from market.conic_form import ChanceCones, LabelledRows, Layout, device_columns
 from market.conic_problem import ConicProblem
 from market.exchange import TOGETHER
 from market.parameters import Parameters
-from market.presolve import presolve
+from market.posed_stage import PosedStage
 from market.price_blocks import n_blocks
 from market.recourse import RecoursePolicy
-from market.solve import solve
 from market.time_blocks import TimeBlocks
 from market.trading_rules import exchange_limits
 from market.units import row_units
@@ -208,6 +208,17 @@ class FirstStage:
         SolverFailedError
             If the solver gives no usable solution.
         """
+        posed = self.pose(rows, relaxed, only_prices=only_prices)
+        return self.read(posed, posed.solve())
+
+    def pose(
+        self,
+        rows: Sequence[ChanceRow],
+        relaxed: RelaxedGrid | None = None,
+        *,
+        only_prices: bool = False,
+    ) -> PosedStage:
+        """Put the problem together that :meth:`solve` solves."""
         data, _, inverse = self._linear.get_problem_data(
             cp.CLARABEL, solver_opts={"use_quad_obj": False}
         )
@@ -220,7 +231,7 @@ class FirstStage:
             n_zero=dims.zero,
             n_nonnegative=dims.nonneg,
         )
-        block = None
+        base, block = problem, None
         if relaxed is not None:
             block = relaxed.pose([layout.injection(d, *kw) for d, kw in enumerate(relaxed.fixed)])
             problem = problem.with_columns(block.cost, block.equal, block.equal_to)
@@ -231,27 +242,42 @@ class FirstStage:
         problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
         if block is not None:
             problem = problem.with_rows(block.cones, block.offset, 0, block.dimensions)
-        factor = self._labelled.factors(
-            row_units(self.parameters, self.policy, self.roster), problem
+        units = row_units(self.parameters, self.policy, self.roster)
+        factor = self._labelled.factors(units, problem)
+        return PosedStage(
+            problem=problem.with_row_units(factor),
+            factor=factor,
+            base=base,
+            constant_cost=float(inverse[-1][cp.settings.OFFSET]),
+            layout=layout,
+            rows=tuple(rows),
+            ordered=ordered,
+            cones=cones,
+            relaxed=None if relaxed is None or block is None else (relaxed, block),
+            blocks=None if self._blocks is None else partial(self._coarsen, self._blocks, layout),
+            asked=self._traded(problem, layout) if only_prices else None,
         )
-        problem = problem.with_row_units(factor)
-        solution = self._solve(problem, layout, only_prices=only_prices)
+
+    def read(self, posed: PosedStage, solution: ConicSolution) -> Decisions:
+        """Read the solution of a problem."""
+        base, n_columns = posed.base, posed.layout.n_columns
         # The compiled rows and, behind them, ours; those of the relaxation's balances are left out.
-        z = np.delete(factor * solution.z, slice(dims.zero, problem.n_zero))
-        n_base, n_columns = len(data["b"]), layout.n_columns
-        mu = dict(zip(map(id, ordered), cones.heads(z[n_base:]) * SCALE, strict=True))
+        balances = slice(base.n_zero, posed.problem.n_zero)
+        z, n_base = np.delete(posed.factor * solution.z, balances), len(base.offset)
+        heads = posed.cones.heads(z[n_base:]) * SCALE
+        mu = dict(zip(map(id, posed.ordered), heads, strict=True))
         x = solution.x[:n_columns]
-        values = self._values(x, layout)
-        constant = inverse[-1][cp.settings.OFFSET]
-        objective = float(data["c"] @ x + constant) + self._cost_of_squares(values)
+        values = self._values(x, posed.layout)
+        objective = float(base.linear @ x) + posed.constant_cost + self._cost_of_squares(values)
         relaxation = None
-        if relaxed is not None and block is not None:
+        if posed.relaxed is not None:
+            relaxed, block = posed.relaxed
             relaxation = relaxed.flow.read(solution.x[n_columns:], block.cost)
             objective += relaxation.cost
         return Decisions(
             values=values,
-            duals=self._labelled.read(z[:n_base], dims.zero),
-            mu=np.array([mu[id(row)] for row in rows]),
+            duals=self._labelled.read(z[:n_base], base.n_zero),
+            mu=np.array([mu[id(row)] for row in posed.rows]),
             objective=objective,
             solver_s=solution.seconds,
             relaxation=relaxation,
@@ -274,18 +300,7 @@ class FirstStage:
         )
         return self.roster.step_hours * per_hour
 
-    def _solve(self, problem: ConicProblem, layout: Layout, *, only_prices: bool) -> ConicSolution:
-        """Solve in the blocks of the look-ahead, without what needs no solver."""
-        coarse = None if self._blocks is None else self._coarsen(self._blocks, problem, layout)
-        asked = self._traded(problem, layout) if only_prices else None
-        if coarse is not None:
-            problem = coarse.problem
-            asked = None if asked is None else coarse.spread.T @ asked > 0
-        presolved = presolve(problem, asked)
-        solution = presolved.restore(solve(presolved.problem))
-        return solution if coarse is None else coarse.restore(solution)
-
-    def _coarsen(self, blocks: TimeBlocks, problem: ConicProblem, layout: Layout) -> Coarse:
+    def _coarsen(self, blocks: TimeBlocks, layout: Layout, problem: ConicProblem) -> Coarse:
         """Pose the problem in the blocks of the look-ahead."""
         variables = [
             (name, layout.start[name], getattr(self.variables, name).size) for name in layout.start

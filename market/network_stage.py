@@ -91,7 +91,7 @@ class NetworkStage(FirstStage):
         weight = np.tile(self.roster.step_hours * self._penalty, 2)
         return sparse.csc_array(own + sparse.csc_array((weight, (place, place)), shape=own.shape))
 
-    def pose(self, rows: Sequence[ChanceRow], *, only_prices: bool) -> None:
+    def take_rows(self, rows: Sequence[ChanceRow], *, only_prices: bool) -> None:
         """Take the chance constraints of the solves that follow, see :meth:`FirstStage.solve`."""
         self._rows, self._only_prices = rows, only_prices
 

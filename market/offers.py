@@ -7,7 +7,6 @@ metering data of single peers: only these numbers. The branch-flow relaxation al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -138,21 +137,6 @@ class ErrorSamples:
     def weights(self, step: int) -> Array:
         """Probabilities of the samples of a step."""
         return self.steps[step].weights
-
-    @cached_property
-    def to_total(self) -> Array:
-        """Injection of all members together per unit of each series, (n_sources,). [kW]"""
-        total: Array = self.to_p.sum(axis=1)
-        return total
-
-    def omega(self, step: int) -> Array:
-        """Sum of the network's errors, shape (n_samples,). [kW]"""
-        return self.steps[step].sources @ self.to_total
-
-    def effect(self, step: int, d_p: Array, d_q: Array) -> Array:
-        """Effect of the errors of a step on constraint rows, (n_samples, n_rows). [p.u.]"""
-        per_source = d_p @ self.to_p.T + d_q @ self.to_q.T
-        return self.steps[step].sources @ per_source.T
 
 
 class GridOperator(Protocol):

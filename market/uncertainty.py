@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from market.chance import RowErrors
-from market.devices import renewable_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,8 +70,63 @@ class SetPoints:
             [kW]
         """
         forecast, cap = self.available_kw[step, plants], self.cap_kw[step, plants]
-        available = np.clip(forecast + error_kw, 0.0, self.rating_kw[plants])
-        return renewable_output(available, 0.0, cap) - np.minimum(forecast, cap)
+        output = np.clip(forecast + error_kw, 0.0, np.minimum(self.rating_kw[plants], cap))
+        return output - np.minimum(forecast, cap)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """How the errors of the underlying series enter one network.
+
+    Attributes
+    ----------
+    samples : ErrorSamples
+        Past errors of the series.
+    plants : ndarray of int, shape (n_plants,)
+        Its renewable plants, among all.
+    owners : ndarray of int, shape (n_plants,)
+        Their owners, among the members.
+    to_plants : ndarray, shape (n_sources, n_plants)
+        Power of each plant per unit of each series. [kW]
+    others : ndarray of int, shape (n_others,)
+        Series that drive anything but plants.
+    to_p, to_q : ndarray, shape (n_others, n_members)
+        Injection of each member, but for plants, per unit of these series. [kW, kvar]
+    to_total : ndarray, shape (n_sources,)
+        Active injection of all members, but for plants, per unit of each series. [kW]
+    """
+
+    samples: ErrorSamples
+    plants: NDArray[np.intp]
+    owners: NDArray[np.intp]
+    to_plants: Array
+    others: NDArray[np.intp]
+    to_p: Array
+    to_q: Array
+    to_total: Array
+
+    @classmethod
+    def of(cls, samples: ErrorSamples, roster: Roster, network: int) -> _Network:
+        plants = np.flatnonzero(roster.network_of[roster.renewable] == network)
+        owners = np.searchsorted(roster.members(network), roster.renewable[plants])
+        to_plants = samples.renewable_to_p[:, owners]
+        to_p, to_q = samples.to_p.copy(), samples.to_q
+        to_p[:, owners] -= to_plants
+        others = np.flatnonzero((to_p != 0.0).any(axis=1) | (to_q != 0.0).any(axis=1))
+        return cls(
+            samples=samples,
+            plants=plants,
+            owners=owners,
+            to_plants=to_plants,
+            others=others,
+            to_p=to_p[others],
+            to_q=to_q[others],
+            to_total=to_p.sum(axis=1),
+        )
+
+    def other_sources(self, step: int) -> Array:
+        """Errors of the series that drive anything but plants, (n_samples, n_others)."""
+        return self.samples.steps[step].sources[:, self.others]
 
 
 class Uncertainty:
@@ -100,18 +154,8 @@ class Uncertainty:
         self.samples = tuple(samples)
         self.policy = policy
         self.set_points = set_points
-        owner_network = roster.network_of[roster.renewable]
-        self._plants = [np.flatnonzero(owner_network == d) for d in range(roster.n_networks)]
-        self._members = [
-            np.searchsorted(roster.members(d), roster.renewable[plants])
-            for d, plants in enumerate(self._plants)
-        ]
-        self._to_plants = [
-            own.renewable_to_p[:, members]
-            for own, members in zip(self.samples, self._members, strict=True)
-        ]
-        self._withheld: dict[tuple[int, int], Array] = {}
-        self._omega: dict[tuple[int, int], Array] = {}
+        self._networks = [_Network.of(own, roster, d) for d, own in enumerate(self.samples)]
+        self._of_plants: dict[tuple[int, int], Array] = {}
 
     def follow(self, schedule: Schedule, steps: Iterable[int]) -> None:
         """Take over what a schedule caps in some steps."""
@@ -119,8 +163,7 @@ class Uncertainty:
             return
         steps = set(steps)
         self.set_points.follow(schedule.renewable, steps)
-        self._withheld = {at: kw for at, kw in self._withheld.items() if at[1] not in steps}
-        self._omega = {at: kw for at, kw in self._omega.items() if at[1] not in steps}
+        self._of_plants = {at: kw for at, kw in self._of_plants.items() if at[1] not in steps}
 
     def capped(self, schedule: Schedule) -> Schedule:
         """Write the caps into a schedule."""
@@ -130,12 +173,9 @@ class Uncertainty:
 
     def omega(self, network: int, step: int) -> Array:
         """Sum of a network's errors, shape (n_samples,). [kW]"""
-        if (network, step) not in self._omega:
-            omega = self.samples[network].omega(step)
-            if self.set_points is not None:
-                omega = omega - self._kept(network, step).sum(axis=1)
-            self._omega[network, step] = omega
-        return self._omega[network, step]
+        at = self._networks[network]
+        total = at.samples.steps[step].sources @ at.to_total
+        return total + self._plants(network, step).sum(axis=1)
 
     def pool_omega(self, pool: int, step: int) -> Array:
         """Sum of the errors of a pool's networks, shape (n_samples,). [kW]"""
@@ -152,28 +192,26 @@ class Uncertainty:
 
     def rows(self, network: int, step: int, offer: NetworkOffer) -> RowErrors:
         """Carry the errors through to the constraint rows of a network's linear model."""
-        d_p = offer.d_p[step]
-        u = self.samples[network].effect(step, d_p, offer.d_q[step])
-        if self.set_points is not None:
-            u = u - self._kept(network, step) @ d_p[:, self._members[network]].T
-        return RowErrors(u, self.signals(network, step), self.weights(network, step))
+        at, d_p = self._networks[network], offer.d_p[step]
+        sources = np.hstack([at.other_sources(step), self._plants(network, step)])
+        per_source = at.to_p @ d_p.T + at.to_q @ offer.d_q[step].T
+        effect = np.vstack([per_source, d_p.T[at.owners]])
+        return RowErrors(sources @ effect, self.signals(network, step), self.weights(network, step))
 
     def member_errors(self, network: int, step: int) -> tuple[Array, Array]:
         """Active and reactive errors of every member, (n_samples, n_members). [kW, kvar]"""
-        samples = self.samples[network]
-        sources = samples.steps[step].sources
-        p_error, q_error = sources @ samples.to_p, sources @ samples.to_q
-        if self.set_points is not None:
-            p_error[:, self._members[network]] -= self._kept(network, step)
-        return p_error, q_error
+        at = self._networks[network]
+        sources = at.other_sources(step)
+        p_error = sources @ at.to_p
+        p_error[:, at.owners] += self._plants(network, step)
+        return p_error, sources @ at.to_q
 
-    def _kept(self, network: int, step: int) -> Array:
-        """What plants do not pass on of their errors, shape (n_samples, n_plants). [kW]"""
-        if self.set_points is None:
-            msg = "only set-points keep errors back"
-            raise AssertionError(msg)
-        if (network, step) not in self._withheld:
-            error = self.samples[network].steps[step].sources @ self._to_plants[network]
-            passed = self.set_points.errors(step, error, self._plants[network])
-            self._withheld[network, step] = error - passed
-        return self._withheld[network, step]
+    def _plants(self, network: int, step: int) -> Array:
+        """What plants deviate from their schedules, shape (n_samples, n_plants). [kW]"""
+        if (network, step) not in self._of_plants:
+            at = self._networks[network]
+            error = at.samples.steps[step].sources @ at.to_plants
+            if self.set_points is not None:
+                error = self.set_points.errors(step, error, at.plants)
+            self._of_plants[network, step] = error
+        return self._of_plants[network, step]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
+from joblib import cpu_count
+
 from market.errors import SolverFailedError
+from market.first_stage import FirstStage
 from market.nodal_prices import NodalPrices, marginal_costs
 from market.relaxation import no_losses
 from market.solve import SOFTENED
@@ -20,12 +25,15 @@ if TYPE_CHECKING:
     from market.chance import ChanceRow
     from market.decomposed import DecomposedStage
     from market.exchange import Coordination
-    from market.first_stage import Decisions, FirstStage
+    from market.first_stage import Decisions
     from market.offers import NetworkOffer
     from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid
 
 log = logging.getLogger(__name__)
+
+SPARE_CORE = cpu_count() > 1 and parent_process() is None
+"""Whether two problems may be solved at a time: not by one of several processes of a sweep."""
 
 
 @dataclass(eq=False)
@@ -46,11 +54,13 @@ class Window:
         The compiled problem.
     relaxed : RelaxedGrid, optional
         Branch-flow relaxation, where it is the grid model.
+    tells_risk : bool
+        Whether prices tell what risk adds to them.
     start : float
         When the clearing began. [s]
     solver_s, problem_s : float
-        Seconds spent so far inside the solver, and on putting its problems together and reading
-        their solutions.
+        Seconds spent so far inside the solver, of two at the same time the longer, and on putting
+        its problems together and reading their solutions.
     fallbacks : set of str
         What was fallen back on so far, see :mod:`market.fallbacks`.
     n_asked : int
@@ -63,26 +73,32 @@ class Window:
     losses: LossModel
     first_stage: FirstStage | DecomposedStage
     relaxed: RelaxedGrid | None
+    tells_risk: bool
     start: float
     solver_s: float = field(default=0.0, init=False)
     problem_s: float = field(default=0.0, init=False)
     fallbacks: set[str] = field(default_factory=set, init=False)
     n_asked: int = field(default=0, init=False)
+    _without_risk: tuple[Sequence[ChanceRow], Decisions | None] = field(
+        default=((), None), init=False
+    )
+    """What is known of a pass without risk, by its rows."""
 
     def __post_init__(self) -> None:
+        start = time.perf_counter()
         self._assign(self.second)
+        self._spent(0.0, start)
 
-    def solve(
-        self, rows: Sequence[ChanceRow], *, only_prices: bool = False, may_soften: bool = True
-    ) -> Decisions:
+    def solve(self, rows: Sequence[ChanceRow], *, may_soften: bool = True) -> Decisions:
         """Solve with the given chance constraints.
+
+        Where there is a core to spare, the same window is solved without risk at the same time: no
+        more is known of the last pass by then, whose prices will be asked for.
 
         Parameters
         ----------
         rows : sequence of ChanceRow
             The chance constraints.
-        only_prices : bool
-            Whether only the prices matter.
         may_soften : bool
             Whether a solution that misses constraints is better than none.
 
@@ -91,11 +107,20 @@ class Window:
         SolverFailedError
             If there is no such solution.
         """
-        start = time.perf_counter()
-        decisions = self.first_stage.solve(rows, self.relaxed, only_prices=only_prices)
-        self.solver_s += decisions.solver_s
+        stage, start = self.first_stage, time.perf_counter()
+        if SPARE_CORE and self._asks_for_risk(rows) and isinstance(stage, FirstStage):
+            posed = stage.pose(rows, self.relaxed)
+            with ThreadPoolExecutor(1) as other_core:
+                solution = other_core.submit(posed.solve)
+                self._without_risk = rows, self._solve_without_risk(rows)
+            decisions = stage.read(posed, solution.result())
+            beside = self._without_risk[1]
+            longest_s = max(decisions.solver_s, beside.solver_s if beside else 0.0)
+        else:
+            decisions = stage.solve(rows, self.relaxed)
+            longest_s = decisions.solver_s
+        self._spent(longest_s, start)
         self.n_asked += decisions.coordination.n_iterations
-        self.problem_s += time.perf_counter() - start - decisions.solver_s
         if decisions.fallback == SOFTENED and not may_soften:
             raise SolverFailedError("solved only with softened constraints")
         self.note(decisions.fallback)
@@ -121,8 +146,6 @@ class Window:
         rows: Sequence[ChanceRow],
         offers: Sequence[NetworkOffer],
         n_binding: int,
-        *,
-        tell_risk: bool,
     ) -> NodalPrices:
         """Price the binding steps.
 
@@ -136,8 +159,6 @@ class Window:
             The networks' linear models.
         n_binding : int
             Number of steps that bind.
-        tell_risk : bool
-            Whether to solve once more without margins and reserves.
         """
         binding = slice(0, n_binding)
         loss = -self.tariff.loss[binding, None] * self.losses.d_p[binding]
@@ -152,33 +173,53 @@ class Window:
             n_rows=[len(offer.limit) for offer in offers],
         )
         actual = price(decisions)
-        if not tell_risk:
+        if not self.tells_risk:
             return NodalPrices(actual, None, loss)
-        if not self._knows_risk(rows):
+        if not self._asks_for_risk(rows):
             return NodalPrices(actual, actual, loss)
-        try:
-            riskless = price(self._solve_without_risk(rows))
-        except SolverFailedError as error:
-            log.warning("no prices without risk (%s)", error)
-            self.note("no_riskless_prices")
-            riskless = None
-        return NodalPrices(actual, riskless, loss)
+        riskless = self._decided_without_risk(rows)
+        return NodalPrices(actual, None if riskless is None else price(riskless), loss)
 
-    def _knows_risk(self, rows: Sequence[ChanceRow]) -> bool:
-        """Whether there is any margin, reserve or doubt of the errors' law."""
+    def _asks_for_risk(self, rows: Sequence[ChanceRow]) -> bool:
+        """Whether prices shall tell of risk, and there is any margin, reserve or doubt."""
         second = self.second
         reserves = second.reserve_up_kw.any() or second.reserve_down_kw.any()
-        return bool(reserves or second.transport_kw.any() or any(row.kappa > 0 for row in rows))
+        risky = reserves or second.transport_kw.any() or any(row.kappa > 0 for row in rows)
+        return self.tells_risk and bool(risky)
 
-    def _solve_without_risk(self, rows: Sequence[ChanceRow]) -> Decisions:
-        """Solve the same window as the deterministic method would."""
-        self._assign(self.second.without_reserves)
+    def _decided_without_risk(self, rows: Sequence[ChanceRow]) -> Decisions | None:
+        """Return the decisions without risk, whose fallbacks count only if they are wanted."""
+        known, decisions = self._without_risk
+        if known is not rows:
+            start = time.perf_counter()
+            decisions = self._solve_without_risk(rows)
+            self._spent(decisions.solver_s if decisions else 0.0, start)
+        if decisions is None or decisions.fallback == SOFTENED:
+            log.warning("no prices without risk")
+            self.note("no_riskless_prices")
+            return None
+        self.note(decisions.fallback)
+        return decisions
+
+    def _solve_without_risk(self, rows: Sequence[ChanceRow]) -> Decisions | None:
+        """Solve the same window as the deterministic method would; None if that fails."""
         riskless = [replace(row, conic=False, kappa=0.0) for row in rows]
-        return self.solve(riskless, only_prices=True, may_soften=False)
+        self._assign(self.second.without_reserves)
+        try:
+            return self.first_stage.solve(riskless, self.relaxed, only_prices=True)
+        except SolverFailedError as error:
+            log.warning("%s", error)
+            return None
+        finally:
+            self._assign(self.second)
 
     def _assign(self, second: SecondStage) -> None:
         """Set the parameters of the compiled problem."""
-        start, stage = time.perf_counter(), self.first_stage
+        stage = self.first_stage
         losses = self.losses if self.relaxed is None else no_losses(stage.roster)
         stage.assign(self.book, self.tariff, second, losses)
-        self.problem_s += time.perf_counter() - start
+
+    def _spent(self, solver_s: float, start: float) -> None:
+        """Add the seconds since a start: those in the solver, and all others."""
+        self.solver_s += solver_s
+        self.problem_s += time.perf_counter() - start - solver_s

@@ -202,8 +202,6 @@ def test_errors_reach_the_peers():
         one[POSITION[column]] = 1
         np.testing.assert_allclose(one @ samples.to_p, kw)
         np.testing.assert_allclose(one @ samples.to_q, kvar, atol=1e-12)
-    omega = samples.omega(1)
-    np.testing.assert_allclose(omega, (samples.steps[1].sources @ samples.to_p).sum(axis=1))
 
 
 def test_a_window_has_to_be_open():

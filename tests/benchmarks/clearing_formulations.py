@@ -39,6 +39,7 @@ from market.chance import SCALE
 from market.conic_form import ChanceCones
 from market.conic_problem import ConicProblem
 from market.first_stage import FirstStage
+from market.posed_stage import PosedStage
 from market.schedule import fixed_injection
 from market.solve import solve
 from simulation.run import prepare
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from agents.dn_operator import DnOperator
     from grid.sensitivity import OperatingPoint
     from market.calibration import Hour
+    from market.conic_problem import ConicSolution
     from market.offers import NetworkOffer
     from market.window import Window
     from simulation.model import CoSimulation
@@ -107,13 +109,13 @@ def ours(case: Case) -> tuple[float, int]:
         fixed = fixed_p[:, members], fixed_q[:, members]
         rows += pose_rows(case.offers[d], hour, fixed, network=d, t=t, conic=False)
     chosen = np.zeros(len(rows), dtype=bool)
-    plain, seen = FirstStage._solve, {}
+    plain, seen = PosedStage.solve, {}
 
-    def watched(first_stage: FirstStage, problem: object, layout: object, **rest: bool) -> object:
-        seen["x"], seen["layout"] = plain(first_stage, problem, layout, **rest), layout
+    def watched(posed: PosedStage) -> ConicSolution:
+        seen["x"], seen["layout"] = plain(posed), posed.layout
         return seen["x"]
 
-    FirstStage._solve = watched
+    PosedStage.solve = watched
     try:
         for n_solves in range(1, 20):
             decisions = stage.solve([row for row, has in zip(rows, chosen, strict=True) if has])
@@ -124,7 +126,7 @@ def ours(case: Case) -> tuple[float, int]:
                 return decisions.objective, n_solves
             chosen |= slack < MISSED
     finally:
-        FirstStage._solve = plain
+        PosedStage.solve = plain
     raise RuntimeError("rows were still missed after 19 solves")
 
 

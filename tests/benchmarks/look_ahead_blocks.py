@@ -21,7 +21,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from configs.loading import load
-from market.first_stage import FirstStage
+from market.posed_stage import PosedStage
 from market.presolve import presolve
 from market.solve import solve
 from market.time_blocks import TimeBlocks
@@ -30,6 +30,7 @@ from simulation.run import prepare
 if TYPE_CHECKING:
     from market.conic_form import Layout
     from market.conic_problem import ConicProblem, ConicSolution
+    from market.first_stage import FirstStage
 
 CARRIED_OUT = (
     "renewable",
@@ -93,16 +94,16 @@ def main() -> None:
     blocks = TimeBlocks(tuple(options.blocks))
     config = load("default", [f"start={options.start}", f"days={-(-options.steps // 24)}"])
     model = prepare(config, Path(tempfile.mkdtemp())).model
-    plain = FirstStage._solve
+    plain = PosedStage.solve
     seconds, coarse_seconds, extra = [], [], []
 
-    def compared(
-        first_stage: FirstStage, problem: ConicProblem, layout: Layout, *, only_prices: bool
-    ) -> ConicSolution:
-        solution = plain(first_stage, problem, layout, only_prices=only_prices)
-        if only_prices:
+    def compared(posed: PosedStage) -> ConicSolution:
+        solution = plain(posed)
+        if posed.asked is not None:  # only prices matter
             return solution
-        part = first_stage._coarsen(blocks, problem, layout)
+        first_stage, layout = model.dso.clearing._first_stage, posed.layout
+        problem = posed.problem
+        part = first_stage._coarsen(blocks, layout, problem)
         presolved = presolve(part.problem)
         coarse = part.restore(presolved.restore(solve(presolved.problem)))
         columns = binding_columns(first_stage, layout)
@@ -112,7 +113,7 @@ def main() -> None:
         extra.append(carried_out.objective - solution.objective)
         return solution
 
-    FirstStage._solve = compared
+    PosedStage.solve = compared
     with threadpool_limits(limits=1):
         for _ in range(options.steps):
             model.step()

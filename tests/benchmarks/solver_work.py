@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from configs.loading import load
 from market import first_stage, solvers
 from market.first_stage import FirstStage
+from market.posed_stage import PosedStage
 from market.solve import solve
 from market.units import Units
 from simulation.run import prepare
@@ -44,15 +45,13 @@ class Unchanged:
         return Units(1.0, 1.0)
 
 
-def whole(
-    stage: FirstStage, problem: ConicProblem, layout: object, *, only_prices: bool
-) -> ConicSolution:
+def whole(posed: PosedStage) -> ConicSolution:
     """Leave nothing out."""
-    return solve(problem)
+    return solve(posed.problem)
 
 
 VARIANTS: dict[str, list[Any]] = {
-    "no presolve": [mock.patch.object(FirstStage, "_solve", whole)],
+    "no presolve": [mock.patch.object(PosedStage, "solve", whole)],
     "stated units": [
         mock.patch.object(first_stage, "row_units", return_value={}),
         mock.patch.object(solvers, "Units", Unchanged),

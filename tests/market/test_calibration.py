@@ -60,7 +60,7 @@ def test_standardised_errors_have_mean_zero_and_variance_one():
     z, sigma, mean = standardise(errors, Moments.of(errors), gain)
     np.testing.assert_allclose(w @ z, 0.0, atol=1e-12)
     np.testing.assert_allclose(w @ z**2, 1.0)
-    np.testing.assert_allclose(mean + sigma * z, errors.recourse(gain))
+    np.testing.assert_allclose(mean + sigma * z, errors.u - errors.signals @ gain.T)
 
 
 def test_rows_without_errors_can_be_standardised():

@@ -24,7 +24,7 @@ def random_errors(seed, policy=COMMON, n_samples=25, n_rows=4):
 
 def direct(errors, gain):
     """Weighted mean and standard deviation of the samples themselves."""
-    scenario = errors.recourse(gain)
+    scenario = errors.u - errors.signals @ gain.T
     mean = errors.weights @ scenario
     return mean, np.sqrt(errors.weights @ (scenario - mean) ** 2)
 
@@ -39,6 +39,8 @@ def test_moments_are_those_of_the_samples_under_any_recourse(policy, seed):
     for gain in (np.zeros(shape), moments.beta, rng.normal(size=shape)):
         mean, sigma = direct(errors, gain)
         np.testing.assert_allclose(moments.mean(gain), mean, atol=1e-12)
+        deviation = errors.u - errors.signals @ gain.T - mean
+        np.testing.assert_allclose(errors.deviation(gain, mean), deviation, atol=1e-12)
         np.testing.assert_allclose(moments.sigma(gain), sigma, rtol=1e-10)
 
 
@@ -94,12 +96,15 @@ def test_no_recourse_beats_the_regression_on_the_signals(policy):
 def test_recourse_takes_back_a_share_of_each_signal():
     omega, weights = np.array([4.0, -2.0]), np.full(2, 0.5)
     u = np.array([[0.004], [-0.002]])
-    common = RowErrors(u, COMMON.signals(omega), weights)
-    np.testing.assert_allclose(common.recourse(np.array([[1e-3]])), 0.0, atol=1e-15)
-    np.testing.assert_allclose(common.recourse(np.array([[4e-4]]))[:, 0], [0.0024, -0.0012])
-    both = RowErrors(u, UP_DOWN.signals(omega), weights)
-    np.testing.assert_allclose(both.recourse(np.array([[1e-3, 0.0]]))[:, 0], [0.0, -0.002])
-    np.testing.assert_allclose(both.recourse(np.array([[0.0, 5e-4]]))[:, 0], [0.004, -0.001])
+
+    def left(policy, *gain):
+        errors = RowErrors(u, policy.signals(omega), weights)
+        return errors.deviation(np.array([gain]), np.zeros(1))[:, 0]
+
+    np.testing.assert_allclose(left(COMMON, 1e-3), 0.0, atol=1e-15)
+    np.testing.assert_allclose(left(COMMON, 4e-4), [0.0024, -0.0012])
+    np.testing.assert_allclose(left(UP_DOWN, 1e-3, 0.0), [0.0, -0.002])
+    np.testing.assert_allclose(left(UP_DOWN, 0.0, 5e-4), [0.004, -0.001])
 
 
 def row(beta, remainder, root, gain):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.schema import Market
-from market import first_stage
+from market import posed_stage
 from market.clearing import MarketClearing
 from market.decomposed import DecomposedStage
 from market.errors import SolverFailedError
@@ -222,17 +222,17 @@ def test_a_failing_solver_of_one_network_fails_the_clearing(monkeypatch):
             raise SolverFailedError("tight: made to fail")
         return solve(problem)
 
-    solve = first_stage.solve
-    monkeypatch.setattr(first_stage, "solve", fails_at_last)
+    solve = posed_stage.solve
+    monkeypatch.setattr(posed_stage, "solve", fails_at_last)
     with pytest.raises(SolverFailedError, match="made to fail"):
         stage.solve([])
 
 
 def test_a_network_without_a_solution_of_its_own_ends_the_coordination(monkeypatch):
     stage = make(DecomposedStage, SELLER_AND_BUYER, b.make_tariff(), market())
-    solve = first_stage.solve
+    solve = posed_stage.solve
     monkeypatch.setattr(
-        first_stage, "solve", lambda problem: replace(solve(problem), fallback="softened")
+        posed_stage, "solve", lambda problem: replace(solve(problem), fallback="softened")
     )
     decisions = stage.solve([])
     assert decisions.fallback == "softened"

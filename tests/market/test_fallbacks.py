@@ -1,10 +1,15 @@
 """What a clearing makes of a failing solver."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from market import window
 from market.clearing import MarketClearing
+from market.errors import SolverFailedError
 from market.fallbacks import DEGRADED, FALLBACKS, worst
+from market.posed_stage import PosedStage
 from market.schedule import supplier_only
 from market.solve import LADDER
 from tests.faulty_solver import KINDS, FaultySolver, only
@@ -157,3 +162,49 @@ def test_the_retail_contract_is_what_a_peer_pays_without_the_market(monkeypatch)
     c = solved()
     bill = RETAIL * c.imports[0] - FEED_IN * c.exports[0]
     np.testing.assert_allclose(bill, [-90.0 * FEED_IN, 4.0 * RETAIL])
+
+
+@pytest.mark.parametrize("case", [solved, bent])
+def test_two_cores_find_what_one_finds(monkeypatch, case):
+    found = {}
+    for spare in (True, False):
+        monkeypatch.setattr(window, "SPARE_CORE", spare)
+        found[spare] = case().result
+    together, alone = found[True], found[False]
+    assert together.fallback == alone.fallback == ""
+    np.testing.assert_array_equal(together.schedule.p_kw, alone.schedule.p_kw)
+    for name in ("dlmp", "energy", "risk", "voltage"):
+        ours, expected = (getattr(result.prices, name) for result in (together, alone))
+        np.testing.assert_array_equal(ours, expected)
+    assert np.abs(together.prices.voltage).max() > 0.01
+
+
+@pytest.mark.parametrize("end", ["failed", "softened"])
+def test_on_two_cores_too_prices_without_risk_may_be_missing(monkeypatch, caplog, end):
+    def fails_without_risk(posed):
+        if posed.asked is None:
+            return solve(posed)
+        if end == "failed":
+            raise SolverFailedError("made to fail")
+        return replace(solve(posed), fallback="softened")
+
+    solve, expected = PosedStage.solve, solved().result
+    monkeypatch.setattr(window, "SPARE_CORE", True)
+    monkeypatch.setattr(PosedStage, "solve", fails_without_risk)
+    result = solved().result
+    assert result.fallback == "no_riskless_prices"
+    np.testing.assert_array_equal(result.prices.dlmp, expected.prices.dlmp)
+    assert result.prices.riskless is None
+    assert "no prices without risk" in caplog.text
+
+
+def test_on_two_cores_too_a_failure_ends_on_the_retail_contract(monkeypatch):
+    def fails_with_risk(posed):
+        if posed.asked is None:
+            raise SolverFailedError("made to fail")
+        return solve(posed)
+
+    solve = PosedStage.solve
+    monkeypatch.setattr(window, "SPARE_CORE", True)
+    monkeypatch.setattr(PosedStage, "solve", fails_with_risk)
+    assert solved().result.fallback == "supplier_only"

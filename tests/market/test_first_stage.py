@@ -327,7 +327,7 @@ def with_errors(row, errors, kappa):
 
 def deviation(errors, gain):
     """Weighted mean and standard deviation of what a recourse leaves of the first row's errors."""
-    scenario = errors.recourse(gain[None, :])[:, 0]
+    scenario = errors.u[:, 0] - errors.signals @ gain
     mean = errors.weights @ scenario
     return mean, np.sqrt(errors.weights @ (scenario - mean) ** 2)
 

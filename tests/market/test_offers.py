@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from market.offers import ErrorSamples, PastErrors
 from tests.market.builders import FakeOperator, errors_of
 
 OPERATOR = FakeOperator(
@@ -54,16 +53,3 @@ def test_a_branching_row_is_no_peak_when_one_branch_rises():
         parent=np.array([-1, 0, 0]),
     )
     np.testing.assert_array_equal(offer.peaks(np.array([2.0, 1.0, 3.0])), [False, False, True])
-
-
-def test_errors_of_series_reach_rows_through_the_members():
-    # Two series; the first drives both members, with reactive power at the second.
-    sources = np.array([[1.0, 0.0], [-2.0, 1.0], [0.5, 3.0]])
-    to_p, to_q = np.array([[2.0, 1.0], [0.0, 4.0]]), np.array([[0.0, 0.5], [0.0, 0.0]])
-    past = PastErrors(sources, np.full(3, 1 / 3), np.arange(3))
-    samples = ErrorSamples((past,), to_p, to_q, np.zeros_like(to_p))
-    p, q = sources @ to_p, sources @ to_q
-    np.testing.assert_allclose(samples.omega(0), p.sum(axis=1))
-    effect = samples.effect(0, OPERATOR.R, OPERATOR.X)
-    np.testing.assert_allclose(effect, OPERATOR.voltage(p, q) - 1.0)
-    np.testing.assert_allclose(samples.weights(0), 1 / 3)

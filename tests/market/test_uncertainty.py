@@ -148,14 +148,18 @@ def test_without_set_points_all_errors_pass_unchanged(seed, policy):
     schedule = scheduled(sun=10.0)
     seen.follow(schedule, [0])
     assert seen.capped(schedule) is schedule
-    total = [s.omega(0) for s in samples]
+    xi = [(s.steps[0].sources @ s.to_p, s.steps[0].sources @ s.to_q) for s in samples]
+    total = [p.sum(axis=1) for p, _ in xi]
     for d, network in enumerate("AB"):
         offer = model(network, samples[d])
         rows = seen.rows(d, 0, offer)
-        np.testing.assert_array_equal(seen.omega(d, 0), total[d])
-        np.testing.assert_array_equal(rows.u, samples[d].effect(0, offer.d_p[0], offer.d_q[0]))
+        np.testing.assert_allclose(seen.omega(d, 0), total[d], atol=1e-9)
+        for error, expected in zip(seen.member_errors(d, 0), xi[d], strict=True):
+            np.testing.assert_allclose(error, expected, atol=1e-9)
+        u = xi[d][0] @ offer.d_p[0].T + xi[d][1] @ offer.d_q[0].T
+        np.testing.assert_allclose(rows.u, u, atol=1e-12)
         pooled = total[d] if policy.n_pools == 2 else total[0] + total[1]
-        np.testing.assert_array_equal(rows.signals, policy.signals(pooled))
+        np.testing.assert_allclose(rows.signals, policy.signals(pooled), atol=1e-9)
         np.testing.assert_array_equal(rows.weights, samples[d].weights(0))
 
 

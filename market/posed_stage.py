@@ -1,0 +1,85 @@
+"""A first-stage problem put together: numbers alone, which any thread may solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from market.presolve import presolve
+from market.solve import solve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from market.branch_flow import Block
+    from market.chance import ChanceRow
+    from market.conic_form import ChanceCones, Layout
+    from market.conic_problem import ConicProblem, ConicSolution
+    from market.relaxation import RelaxedGrid
+    from market.time_blocks import Coarse
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PosedStage:
+    """A first stage put together, with all that its solution needs.
+
+    Attributes
+    ----------
+    problem : ConicProblem
+        The problem, its rows multiplied by ``factor``.
+    factor : ndarray, shape (n_rows,)
+        Units of the rows, see :mod:`market.units`.
+    base : ConicProblem
+        What CVXPY compiled of it: the first columns, and rows at the head of their cones.
+    constant_cost : float
+        What no decision changes. [EUR]
+    layout : Layout
+        Where the variables are.
+    rows, ordered : sequence of ChanceRow
+        The chance constraints as they were given, and as they stand in the problem.
+    cones : ChanceCones
+        Their rows.
+    relaxed : tuple of RelaxedGrid and Block, optional
+        The branch-flow relaxation, where it is part of the problem.
+    blocks : callable, optional
+        Poses the problem in the blocks of the look-ahead, if there are any.
+    asked : ndarray of bool, shape (n_columns,), optional
+        Columns that matter; by default all.
+    """
+
+    problem: ConicProblem
+    factor: Array
+    base: ConicProblem
+    constant_cost: float
+    layout: Layout
+    rows: tuple[ChanceRow, ...]
+    ordered: list[ChanceRow]
+    cones: ChanceCones
+    relaxed: tuple[RelaxedGrid, Block] | None
+    blocks: Callable[[ConicProblem], Coarse] | None
+    asked: NDArray[np.bool_] | None
+
+    def solve(self) -> ConicSolution:
+        """Solve in the blocks of the look-ahead, without what needs no solver.
+
+        Raises
+        ------
+        SolverFailedError
+            If the solver gives no usable solution.
+        """
+        if self.blocks is None:
+            return _without_the_idle(self.problem, self.asked)
+        coarse = self.blocks(self.problem)
+        asked = None if self.asked is None else coarse.spread.T @ self.asked > 0
+        return coarse.restore(_without_the_idle(coarse.problem, asked))
+
+
+def _without_the_idle(problem: ConicProblem, asked: NDArray[np.bool_] | None) -> ConicSolution:
+    """Solve what the presolve leaves."""
+    presolved = presolve(problem, asked)
+    return presolved.restore(solve(presolved.problem))
