@@ -186,9 +186,11 @@ def _quantiles(z: Floats, weights: Floats, risk_level: float, radius: float) -> 
         quantile: Floats = descending[first, np.arange(z.shape[1])]
         return quantile
     tail = _first_mass(mass, risk_level)
+    n_tail = 1 + int(np.flatnonzero(tail.any(axis=1))[-1])
+    tail, descending = tail[:n_tail][::-1], descending[:n_tail][::-1]
     # Partial sums from the smallest sample of the tail upwards; none before the tail begins.
-    tail_mass = np.cumsum(tail[::-1], axis=0)
-    tail_sum = np.cumsum((tail * descending)[::-1], axis=0)
+    tail_mass = np.cumsum(tail, axis=0)
+    tail_sum = np.cumsum(tail * descending, axis=0)
     bounds = np.full_like(tail_sum, np.inf)
     np.divide(radius + tail_sum, tail_mass, out=bounds, where=tail_mass > 0.0)
     kappa: Floats = bounds.min(axis=0)

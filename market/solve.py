@@ -43,6 +43,7 @@ class Rung:
 
 
 SOLVED = frozenset({"Solved"})
+ALMOST = SOLVED | {"AlmostSolved"}
 
 LADDER = (
     # All numbers are of the order of one; the solver's own equilibration chases the tiny curvature
@@ -51,23 +52,38 @@ LADDER = (
     Rung(
         "tight",
         partial(
-            solve_with_clarabel, tolerance=1e-9, max_iterations=100, equilibrate=False, refine=False
+            solve_with_clarabel,
+            tolerance=1e-9,
+            enough=1e-8,
+            max_iterations=100,
+            equilibrate=False,
+            refine=False,
         ),
-        SOLVED,
+        ALMOST,
     ),
     Rung(
         "scaled",
         partial(
-            solve_with_clarabel, tolerance=1e-7, max_iterations=300, equilibrate=True, refine=True
+            solve_with_clarabel,
+            tolerance=1e-7,
+            enough=1e-7,
+            max_iterations=300,
+            equilibrate=True,
+            refine=True,
         ),
         SOLVED,
     ),
     Rung(
         "loose",
         partial(
-            solve_with_clarabel, tolerance=1e-6, max_iterations=300, equilibrate=False, refine=True
+            solve_with_clarabel,
+            tolerance=1e-6,
+            enough=5e-5,
+            max_iterations=300,
+            equilibrate=False,
+            refine=True,
         ),
-        SOLVED | {"AlmostSolved"},
+        ALMOST,
     ),
     Rung(
         "second_solver",
@@ -78,7 +94,12 @@ LADDER = (
     Rung(
         SOFTENED,
         partial(
-            solve_with_clarabel, tolerance=1e-8, max_iterations=300, equilibrate=True, refine=True
+            solve_with_clarabel,
+            tolerance=1e-8,
+            enough=1e-8,
+            max_iterations=300,
+            equilibrate=True,
+            refine=True,
         ),
         SOLVED,
     ),

@@ -22,7 +22,12 @@ PROBLEM = b.conic(
 
 def ask(problem):
     return solve_with_clarabel(
-        problem, tolerance=1e-9, max_iterations=100, equilibrate=False, refine=False
+        problem,
+        tolerance=1e-9,
+        enough=1e-8,
+        max_iterations=100,
+        equilibrate=False,
+        refine=False,
     )
 
 
