@@ -173,9 +173,10 @@ class Dso(mesa.Agent):
             "storage_share": spread(share[:, :n_storage], roster.storage),
             "dispatchable_share": spread(share[:, n_storage:], roster.dispatchable),
         }
+        by_peer = zip(*(values.T for values in columns.values()), strict=True)
         return [
-            Award(peer_id, step, **{name: values[:, k] for name, values in columns.items()})
-            for k, peer_id in enumerate(roster.peer_id)
+            Award(peer_id, step, **dict(zip(columns, own, strict=True)))
+            for peer_id, own in zip(roster.peer_id, by_peer, strict=True)
         ]
 
     def _held_back(self, book: BidBook, schedule: Schedule) -> Array:

@@ -399,10 +399,11 @@ class ForecastArchive:
         targets = step + self._past[lead]
         issues = targets - leads
         self._keep(int(issues.min()) // day, int(issues.max()) // day)
-        actual: NDArray[np.float64] = self._values[targets % len(self._values)]
         forecast = self._kept[issues % len(self._kept), leads].astype(np.float64)
+        errors: NDArray[np.float64] = self._values[targets % len(self._values)]
+        errors -= forecast
         return Past(
-            errors=actual - forecast,
+            errors=errors,
             forecasts=forecast,
             day=targets // day,
             age_days=(step - targets) / day,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import mesa
 import numpy as np
 
 from agents.devices import Battery, DispatchableUnit, FlexibleLoad
+from agents.outlook import Scaling
 from agents.strategies.protocol import StrategyError
 from agents.strategies.truthful import Truthful
 from market.bids import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agents.outlook import Outlook
     from agents.population import PeerSpec
     from agents.strategies.protocol import Observation, Outcome, Strategy
     from market.bids import Activation, Award
@@ -59,20 +61,6 @@ TRUTHFUL = Truthful()
 """Strategy of peers that are given no other."""
 
 
-@dataclass(frozen=True, eq=False)
-class Outlook:
-    """A peer's own forecast, or what really came: shape (n_steps,) each."""
-
-    load_kw: Series
-    """Must-serve load. [kW]"""
-    load_kvar: Series
-    """Reactive load, flexible load included. [kvar]"""
-    flexible_kw: Series
-    """Flexible load. [kW]"""
-    renewable_kw: Series
-    """Available renewable power. [kW]"""
-
-
 class Prosumer(mesa.Agent):
     """A peer with devices and a strategy; peers differ by composition, not by class.
 
@@ -92,6 +80,11 @@ class Prosumer(mesa.Agent):
         What the peer makes of its truthful bids; members of a coalition share it.
     first_step : int
         Step from which on it uses the strategy; before, it bids truthfully and learns nothing.
+
+    Attributes
+    ----------
+    rating : Rating
+        What the peer registers with its operator.
     """
 
     def __init__(
@@ -107,6 +100,7 @@ class Prosumer(mesa.Agent):
     ) -> None:
         super().__init__(model)
         self.spec = spec
+        self.rating = registration(spec)
         self.network = network
         self.strategy = strategy
         self._first_step = first_step
@@ -114,7 +108,7 @@ class Prosumer(mesa.Agent):
         self.unit = _unit(spec)
         self.flexible = _flexible(spec)
         self._n_blocks = n_blocks
-        self._position = [position[column] for column in spec.columns]
+        self._scaling = Scaling([spec], position)
         self._outlook: Outlook | None = None
         self._revealed = (math.nan, math.nan, math.nan, math.nan)
 
@@ -123,18 +117,13 @@ class Prosumer(mesa.Agent):
         """Name of the peer."""
         return self.spec.peer_id
 
-    @property
-    def rating(self) -> Rating:
-        """What the peer registers with its operator."""
-        return registration(self.spec)
-
-    def forecast(self, profiles: Series) -> None:
-        """Scale a forecast of the profiles, (n_steps, n_columns), to the peer's own devices."""
-        self._outlook = self.outlook(profiles)
+    def forecast(self, outlook: Outlook) -> None:
+        """Take a forecast as its own: the next bid stands on it."""
+        self._outlook = outlook
 
     def outlook(self, profiles: Series) -> Outlook:
         """Scale profiles, (n_steps, n_columns), to the peer's devices."""
-        return scale(self.spec, profiles[:, self._position])
+        return self._scaling.outlooks(profiles)[0]
 
     def bid(self, observation: Observation) -> Bid:
         """Submit what the strategy makes of the truthful bid.
@@ -187,7 +176,9 @@ class Prosumer(mesa.Agent):
     def truthful_bid(self, observation: Observation) -> Bid:
         """Bid the forecast, true costs, and the supplier's prices as limit prices."""
         outlook = self._forecasted()
-        worth = float((observation.retail + observation.feed_in).mean()) / 2
+        worth = 0.0  # of stored energy
+        if self.battery is not None:
+            worth = float((observation.retail + observation.feed_in).mean()) / 2
         return Bid(
             peer_id=self.peer_id,
             network=self.network,
@@ -383,23 +374,6 @@ def source_maps(spec: PeerSpec) -> list[tuple[str, float, float]]:
     if spec.wind_kw:
         out.append((f"wind:{spec.wind_profile}", spec.wind_kw, 0.0))
     return out
-
-
-def scale(spec: PeerSpec, profiles: Series) -> Outlook:
-    """Scale the profiles of ``spec.columns``, (n_steps, n), to the peer's devices."""
-    load, load_q, flexible, *generation = profiles.T
-    renewable = np.zeros(len(load))
-    for rating, profile in zip(
-        [kw for kw in (spec.pv_kw, spec.wind_kw) if kw], generation, strict=True
-    ):
-        renewable += rating * profile
-    # Profiles may exceed one by a rounding error; a plant never exceeds its rating.
-    return Outlook(
-        load_kw=spec.load_kw * load,
-        load_kvar=spec.load_kvar * load_q,
-        flexible_kw=np.minimum(spec.flexible_kw * flexible, spec.flexible_kw),
-        renewable_kw=np.minimum(renewable, spec.renewable_kw),
-    )
 
 
 def retail_bid(spec: PeerSpec, network: str, outlook: Outlook, observation: Observation) -> Bid:

@@ -178,6 +178,6 @@ class OperatingPoint:
         a_bbar = a @ np.conj(b)
         m = np.eye(len(v_bar)) - a @ np.conj(a)
         right = np.hstack([b - a_bbar, -1j * (b + a_bbar)])
-        solved = np.asarray(np.linalg.solve(m, right), dtype=np.complex128) / S_BASE_KVA
+        solved = np.asarray(np.linalg.solve(m, right), dtype=np.complex128) * (1 / S_BASE_KVA)
         n = len(v_bar)
         return solved[:, :n], solved[:, n:]

@@ -18,7 +18,7 @@ from market.bids import (
 from market.price_blocks import PriceBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -80,46 +80,51 @@ _KINDS = {
     "flexible": FlexibleOffer,
     "recourse": RecourseOffer,
 }
-
-
-def _numbers(bid: Bid) -> Iterator[tuple[str, object]]:
-    """Every numeric field of a bid and of its offers, by dotted name."""
-    offers = [(o, f"{name}.") for name, o in bid.offers if type(o) is _KINDS[name]]
-    for holder, prefix in [(bid, ""), *offers]:
-        for name in _FIELDS[type(holder)]:
-            yield prefix + name, getattr(holder, name)
-
-
 _NUMERIC = ("_kw", "_kvar", "_kwh", "_h", "_kw2h", "_share", "_efficiency")
-_FIELDS: dict[type, tuple[str, ...]] = {
-    kind: tuple(field.name for field in fields(kind) if field.name.endswith(_NUMERIC))
-    for kind in (Bid, *_KINDS.values())
+_FIELDS: dict[type, dict[str, str]] = {
+    kind: {
+        prefix + field.name: field.name for field in fields(kind) if field.name.endswith(_NUMERIC)
+    }
+    for kind, prefix in [(Bid, ""), *((kind, f"{name}.") for name, kind in _KINDS.items())]
 }
+"""Numeric fields of a bid and of every kind of offer, by dotted name."""
+_FLOAT = np.dtype(np.float64)
 _SIGNED = ("recourse.up_eur_per_kwh", "recourse.down_eur_per_kwh", "load_kvar")
 
 
 def _shape_faults(bid: Bid, n_steps: int) -> Iterator[str]:
     """Offers of another kind, and fields that are not finite numbers of the right shape."""
+    holders: list[object] = [bid]
     for name, offer in bid.offers:
-        if type(offer) is not _KINDS[name]:
+        if type(offer) is _KINDS[name]:
+            holders.append(offer)
+        else:
             yield f"{name} is not a {_KINDS[name].__name__}: {shown(offer)}"
-    for name, value in _numbers(bid):
-        expected = (n_steps,) if name in _SERIES else ()
-        if not _is_usual(value, expected):
-            yield from _number_faults(name, value, [expected])
+    values = {
+        name: getattr(holder, field)
+        for holder in holders
+        for name, field in _FIELDS[type(holder)].items()
+    }
+    if _are_usual(values, n_steps):
+        return
+    for name, value in values.items():
+        yield from _number_faults(name, value, [(n_steps,) if name in _SERIES else ()])
 
 
-def _is_usual(value: object, shape: tuple[int, ...]) -> bool:
-    """Whether a value has numbers that are right whatever they stand for; nearly all are such."""
-    if not shape:
-        return type(value) is float and 0.0 <= value <= LARGEST_PRICE
-    return (
-        type(value) is np.ndarray
-        and value.dtype == np.float64
-        and value.shape == shape
-        and bool(value.min() >= 0.0)
-        and bool(value.max() <= LARGEST_PRICE)
-    )
+def _are_usual(values: Mapping[str, object], n_steps: int) -> bool:
+    """Whether all values are right whatever they stand for; those of nearly all bids are."""
+    series = []
+    for name, value in values.items():
+        if name in _SERIES:
+            if type(value) is not np.ndarray or value.dtype != _FLOAT or value.shape != (n_steps,):
+                return False
+            series.append(np.abs(value) if name in _SIGNED else value)
+        else:
+            lowest = -LARGEST_PRICE if name in _SIGNED else 0.0
+            if not (type(value) is float and lowest <= value <= LARGEST_PRICE):
+                return False
+    together = np.concatenate(series)
+    return bool(together.min() >= 0.0 and together.max() <= LARGEST_PRICE)
 
 
 def _number_faults(name: str, value: object, shapes: Sequence[tuple[int, ...]]) -> Iterator[str]:

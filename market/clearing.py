@@ -60,7 +60,7 @@ class ClearingResult:
     schedule : Schedule
         Decisions of every step.
     offers : tuple of NetworkOffer
-        Linear network models at the schedule.
+        Linear network models at the schedule, of the binding steps.
     audits : tuple of tuple of Audit
         By network and binding step.
     second : SecondStage
@@ -268,7 +268,8 @@ class MarketClearing:
             schedule = keep_worthwhile(schedule, window.book, self.settings, self.roster)
             uncertainty.follow(schedule, self.margins.binding_steps)
             schedule = uncertainty.capped(schedule)
-            exact = self._linearise(schedule, self.margins.binding_steps)
+            binding = self.margins.binding_steps
+            exact = self._linearise(schedule, binding, len(binding))
             steepest = _steepest(rows, decisions.mu)
             audits = self.margins.audit(schedule, exact, uncertainty, steepest)
             iterates.append(_Iterate(rows, decisions, schedule, exact, audits))
@@ -329,12 +330,14 @@ class MarketClearing:
             rows += posed if relaxed is None else relaxed.rows(posed, offers[d])
         return rows
 
-    def _linearise(self, schedule: Schedule, refresh: range | set[int]) -> tuple[NetworkOffer, ...]:
-        """Ask every operator for its model around a schedule."""
+    def _linearise(
+        self, schedule: Schedule, refresh: range | set[int], n_steps: int | None = None
+    ) -> tuple[NetworkOffer, ...]:
+        """Ask every operator for its model around a schedule, or around its first steps only."""
         offers = []
         for d, operator in enumerate(self.operators):
             members = self.roster.members(d)
-            p_kw, q_kvar = schedule.p_kw[:, members], schedule.q_kvar[:, members]
+            p_kw, q_kvar = schedule.p_kw[:n_steps, members], schedule.q_kvar[:n_steps, members]
             offers.append(operator.linearise(p_kw, q_kvar, refresh))
         return tuple(offers)
 

@@ -9,8 +9,11 @@ and places alone: their order and names change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,8 @@ NOTHING_KW = 1e-12
 """No trade is smaller. [kW]"""
 ROUNDING = 1e-13
 """Difference of two sums of powers that is a rounding error, over the larger sum. [-]"""
+PAIRS_AT_ONCE = 4096
+"""How many pairs are looked through together for those that still can trade."""
 USED_UP = 1e-14
 """What is left of a quantity that is used up but for rounding errors, over the quantity. [-]"""
 
@@ -170,29 +175,44 @@ def _closest_first(sold: Array, bought: Array, distance: Array) -> Array:
     A round takes the closest of the pairs that still can trade, all in proportion to what their
     seller and buyer have left, until the first of these is used up.
     """
-    left_to_sell, left_to_buy = sold.copy(), bought.copy()
-    sells, buys = np.ones(len(sold), dtype=bool), np.ones(len(bought), dtype=bool)
-    open_distance, power = distance.copy(), np.zeros_like(distance)
-    nearest = open_distance.min(axis=1)  # of every seller
-    while (closest := nearest.min()) < np.inf:
-        at = np.flatnonzero(nearest == closest)
-        row, j = np.nonzero(open_distance[at] == closest)
-        i = at[row]
-        in_reach_of_seller = np.bincount(i, left_to_buy[j], len(sold))
-        in_reach_of_buyer = np.bincount(j, left_to_sell[i], len(bought))
-        most = max(in_reach_of_seller.max(), in_reach_of_buyer.max())
-        power[i, j] += left_to_sell[i] * (left_to_buy[j] / most)
-        left_to_sell *= 1 - in_reach_of_seller / most
-        left_to_buy *= 1 - in_reach_of_buyer / most
-        sells &= left_to_sell > USED_UP * sold
-        served = np.flatnonzero(buys & (left_to_buy <= USED_UP * bought))
-        if served.size:
-            buys[served] = False
-            moves_on = sells & (open_distance[:, served] == nearest[:, None]).any(axis=1)
-            open_distance[:, served] = np.inf
-            nearest[moves_on] = open_distance[moves_on].min(axis=1)
-        nearest[~sells] = np.inf
+    left_to_sell, left_to_buy = sold.tolist(), bought.tolist()
+    power = np.zeros_like(distance)
+    for _, tied in groupby(_by_distance(distance, left_to_sell, left_to_buy), key=itemgetter(0)):
+        pairs = [(i, j) for _, i, j in tied]
+        while pairs := [(i, j) for i, j in pairs if left_to_sell[i] and left_to_buy[j]]:
+            in_reach_of_seller: dict[int, float] = defaultdict(float)
+            in_reach_of_buyer: dict[int, float] = defaultdict(float)
+            for i, j in pairs:
+                in_reach_of_seller[i] += left_to_buy[j]
+                in_reach_of_buyer[j] += left_to_sell[i]
+            most = max(*in_reach_of_seller.values(), *in_reach_of_buyer.values())
+            for i, j in pairs:
+                power[i, j] += left_to_sell[i] * (left_to_buy[j] / most)
+            _take(left_to_sell, sold, in_reach_of_seller, most)
+            _take(left_to_buy, bought, in_reach_of_buyer, most)
     return power
+
+
+def _by_distance(
+    distance: Array, left_to_sell: list[float], left_to_buy: list[float]
+) -> Iterator[tuple[float, int, int]]:
+    """Yield the distances of pairs, closest first, as long as both have something left."""
+    order = distance.argsort(axis=None, kind="stable")
+    for start in range(0, len(order), PAIRS_AT_ONCE):
+        sellers, buyers = np.unravel_index(order[start : start + PAIRS_AT_ONCE], distance.shape)
+        # Of many pairs, nearly all have nothing left long before it is their turn.
+        alive = (np.array(left_to_sell)[sellers] > 0) & (np.array(left_to_buy)[buyers] > 0)
+        i, j = sellers[alive], buyers[alive]
+        for pair in zip(distance[i, j].tolist(), i.tolist(), j.tolist(), strict=True):
+            if left_to_sell[pair[1]] and left_to_buy[pair[2]]:
+                yield pair
+
+
+def _take(left: list[float], whole: Array, in_reach: Mapping[int, float], most: float) -> None:
+    """Reduce what the members of a round have left by what they trade in it."""
+    for k, reach in in_reach.items():
+        rest = left[k] * (1 - reach / most)
+        left[k] = rest if rest > USED_UP * whole[k] else 0.0
 
 
 def _level_by_level(r: _Round) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from agents.coalition import make_players
 from agents.dn_operator import DnOperator
 from agents.dso import Dso, Revealed
+from agents.outlook import Scaling
 from agents.prosumer import Prosumer, retail_bid
 from agents.strategies.protocol import Observation
 from grid.replay import AcReplay, PowerFlowError
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agents.prosumer import Outlook
     from configs.schema import ScenarioConfig
     from grid.replay import ReplayResult
     from grid.violations import Violation
@@ -85,6 +85,7 @@ class CoSimulation(mesa.Model):
         self.players = make_players(specs, partial(stream, config.seed, "strategy"))
         if config.strategy_state is not None:
             restore_states(config.strategy_state, self.players, specs)
+        self._scaling = Scaling(specs, position)
         self.prosumers = [
             Prosumer(
                 self,
@@ -139,18 +140,22 @@ class CoSimulation(mesa.Model):
 
     @timed("forecasts")
     def _forecast(self) -> Array:
-        """Every peer scales the forecast of the profiles; operators learn the past errors."""
+        """Every peer learns the forecast of its own devices; operators learn the past errors."""
         row, archive = self.world.first_row + self.now, self.world.archive
         forecast = archive.forecast(row)
         past = archive.past(row, np.arange(self.roster.n_steps))
         columns = self.world.profiles.columns
         require_finite("forecast", forecast, columns, step=self.now)
         require_finite("past forecast error", past.errors, columns, step=self.now)
-        for prosumer in self.prosumers:
-            prosumer.forecast(forecast)
+        self._tell(forecast)
         for operator in self.operators:
             operator.open_window(self.now, forecast, past)
         return forecast
+
+    def _tell(self, forecast: Array) -> None:
+        """Tell every peer what a forecast of the profiles means for its devices."""
+        for prosumer, outlook in zip(self.prosumers, self._scaling.outlooks(forecast), strict=True):
+            prosumer.forecast(outlook)
 
     @timed("bids")
     def _bid(self) -> list[tuple[str, Bid]]:
@@ -256,7 +261,7 @@ class CoSimulation(mesa.Model):
         actual_profiles = self.world.profiles.values[row : row + 1]
         columns = self.world.profiles.columns
         require_finite("profile value", actual_profiles, columns, step=self.now)
-        actual: list[Outlook] = [p.outlook(actual_profiles) for p in self.prosumers]
+        actual = self._scaling.outlooks(actual_profiles)
         load_kw, flexible_kw = cleared.book.reported_load(k, self.roster)
         reported = zip(load_kw.tolist(), flexible_kw.tolist(), strict=True)
         error_kw = np.array(
@@ -493,8 +498,7 @@ class CoSimulation(mesa.Model):
         self._cleared = state["cleared"]
         if self._cleared is not None:
             forecast = self.world.archive.forecast(self.world.first_row + self._cleared.step)
-            for prosumer in self.prosumers:
-                prosumer.forecast(forecast)
+            self._tell(forecast)
         self._pool_price = state["pool_price"]
         self.totals = state["totals"]
         self.market_totals.restore(state["market_totals"])

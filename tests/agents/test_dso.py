@@ -173,7 +173,7 @@ def test_peers_deviate_as_the_clearing_counts_on(seed, solar, windy):
         step_hours=1.0,
     )
     for peer in peers:
-        peer.forecast(forecast)
+        peer.forecast(peer.outlook(forecast))
     observation = Observation(0, np.array([0.25]), np.array([0.1]))
     bids = {peer.peer_id: peer.truthful_bid(observation) for peer in peers}
     book = stack(bids, {}, roster)

@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.outlook import Outlook, Scaling
 from agents.population import PeerSpec
-from agents.prosumer import (
-    EFFICIENCY,
-    Outlook,
-    Prosumer,
-    registration,
-    retail_bid,
-    scale,
-    source_maps,
-)
+from agents.prosumer import EFFICIENCY, Prosumer, registration, retail_bid, source_maps
 from agents.strategies.markup import Markup
 from agents.strategies.protocol import Observation, Outcome
 from market.bid_checks import faults
@@ -60,10 +53,15 @@ OBSERVATION = Observation(
 
 
 def make_prosumer(spec: PeerSpec = FULL, n_blocks: int = 0, **options) -> Prosumer:
-    position = {column: k for k, column in enumerate(dict.fromkeys(spec.columns))}
+    position = position_of(spec)
     prosumer = Prosumer(mesa.Model(), spec, "west", position, n_blocks, **options)
-    prosumer.forecast(forecast(len(position)))
+    prosumer.forecast(prosumer.outlook(forecast(len(position))))
     return prosumer
+
+
+def position_of(*specs: PeerSpec) -> dict[str, int]:
+    columns = dict.fromkeys(column for spec in specs for column in spec.columns)
+    return {column: k for k, column in enumerate(columns)}
 
 
 def forecast(n_columns: int) -> np.ndarray:
@@ -83,7 +81,7 @@ def test_truthful_bids_are_valid(spec, n_blocks):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_retail_bids_are_valid(spec):
-    outlook = scale(spec, forecast(len(spec.columns)))
+    outlook = make_prosumer(spec).outlook(forecast(len(position_of(spec))))
     bid = retail_bid(spec, "west", outlook, OBSERVATION)
     assert faults(bid, registration(spec), 5, N_STEPS, "west") == []
     np.testing.assert_array_equal(bid.load_kw, outlook.load_kw + outlook.flexible_kw)
@@ -198,15 +196,14 @@ def test_strategies_learn_what_the_peer_alone_knows():
 
 
 def test_plants_do_not_exceed_their_rating():
-    outlook = scale(FULL, np.full((1, 5), 1.4))
+    outlook = make_prosumer().outlook(np.full((1, 5), 1.4))
     assert outlook.renewable_kw[0] == 80.0
     assert outlook.flexible_kw[0] == 10.0
     assert outlook.load_kw[0] == pytest.approx(28.0)
 
 
 def test_bidding_needs_a_forecast():
-    position = {column: k for k, column in enumerate(FULL.columns)}
-    prosumer = Prosumer(mesa.Model(), FULL, "west", position)
+    prosumer = Prosumer(mesa.Model(), FULL, "west", position_of(FULL))
     with pytest.raises(RuntimeError, match="peer a has to forecast"):
         prosumer.bid(OBSERVATION)
 
@@ -214,17 +211,29 @@ def test_bidding_needs_a_forecast():
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_injection_per_profile_is_the_outlook(spec):
     """The operators' map from profile errors to injections fits the peers' own scaling."""
-    columns = list(dict.fromkeys(spec.columns))
-    profiles = forecast(len(columns))
-    outlook = scale(spec, profiles[:, [columns.index(column) for column in spec.columns]])
+    position = position_of(spec)
+    profiles = forecast(len(position))
+    outlook = make_prosumer(spec).outlook(profiles)
     p_kw, q_kvar = np.zeros(N_STEPS), np.zeros(N_STEPS)
     for column, kw, kvar in source_maps(spec):
-        p_kw += kw * profiles[:, columns.index(column)]
-        q_kvar += kvar * profiles[:, columns.index(column)]
+        p_kw += kw * profiles[:, position[column]]
+        q_kvar += kvar * profiles[:, position[column]]
     np.testing.assert_allclose(
         p_kw, outlook.renewable_kw - outlook.load_kw - outlook.flexible_kw, atol=1e-12
     )
     np.testing.assert_allclose(q_kvar, -outlook.load_kvar)
+
+
+def test_peers_see_alone_what_they_see_together():
+    specs = list(SPECS.values())
+    position = position_of(*specs)
+    profiles = forecast(len(position))
+    together = Scaling(specs, position).outlooks(profiles)
+    assert len(together) == len(specs)
+    for spec, outlook in zip(specs, together, strict=True):
+        alone = make_prosumer(spec).outlook(profiles[:, [position[c] for c in position_of(spec)]])
+        for name in Outlook.__dataclass_fields__:
+            np.testing.assert_array_equal(getattr(outlook, name), getattr(alone, name))
 
 
 # --- following the award ----------------------------------------------------------------------
