@@ -19,6 +19,7 @@ or four, whatever the number of error sources. The deterministic equivalent is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -183,7 +184,7 @@ class ChanceRow:
     gain: Array
     state: StateTerm | None = None
 
-    @property
+    @cached_property
     def tangent(self) -> tuple[float, Array]:
         """Value at no gain, and slopes, of the tangent of the standard deviation. [p.u., kW]"""
         explained = self.root @ (self.beta - self.gain)

@@ -64,8 +64,9 @@ class ConicProblem:
 
     def with_row_units(self, factor: NDArray[np.float64]) -> ConicProblem:
         """Multiply the rows, shape (n_rows,); the duals are divided. A cone has one factor."""
-        rows = sparse.diags_array(factor) @ self.matrix
-        return replace(self, matrix=sparse.csc_array(rows), offset=factor * self.offset)
+        matrix = self.matrix.copy()
+        matrix.data *= factor[matrix.indices]
+        return replace(self, matrix=matrix, offset=factor * self.offset)
 
     @property
     def n_linear(self) -> int:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+FEW_NETWORKS = 4
+"""Up to here, the balance of the exchange need not be eliminated last."""
+
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
@@ -256,6 +259,7 @@ class FirstStage:
             relaxed=None if relaxed is None or block is None else (relaxed, block),
             blocks=None if self._blocks is None else partial(self._coarsen, self._blocks, layout),
             asked=self._traded(problem, layout) if only_prices else None,
+            joining=self._joining(problem),
         )
 
     def read(self, posed: PosedStage, solution: ConicSolution) -> Decisions:
@@ -316,6 +320,15 @@ class FirstStage:
             start = layout.start[name]
             asked[start : start + getattr(self.variables, name).size] = True
         return asked
+
+    def _joining(self, problem: ConicProblem) -> NDArray[np.bool_] | None:
+        """Rows that balance the exchange of many networks; of few, the solver finds an order."""
+        place = self._labelled.places(problem.n_zero).get("exchange_balance")
+        if place is None or self.roster.n_networks <= FEW_NETWORKS:
+            return None
+        out = np.zeros(len(problem.offset), dtype=bool)
+        out[place] = True
+        return out
 
     def _quadratic(self, layout: Layout) -> sparse.csc_array:
         """Matrix of the squares, as the solver halves it."""

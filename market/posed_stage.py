@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from market.elimination import leave_for_last
 from market.presolve import presolve
 from market.solve import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from market.branch_flow import Block
@@ -50,6 +52,8 @@ class PosedStage:
         Poses the problem in the blocks of the look-ahead, if there are any.
     asked : ndarray of bool, shape (n_columns,), optional
         Columns that matter; by default all.
+    joining : ndarray of bool, shape (n_rows,), optional
+        Rows that join many networks.
     """
 
     problem: ConicProblem
@@ -63,6 +67,7 @@ class PosedStage:
     relaxed: tuple[RelaxedGrid, Block] | None
     blocks: Callable[[ConicProblem], Coarse] | None
     asked: NDArray[np.bool_] | None
+    joining: NDArray[np.bool_] | None
 
     def solve(self) -> ConicSolution:
         """Solve in the blocks of the look-ahead, without what needs no solver.
@@ -73,13 +78,19 @@ class PosedStage:
             If the solver gives no usable solution.
         """
         if self.blocks is None:
-            return _without_the_idle(self.problem, self.asked)
+            return _without_the_idle(self.problem, self.asked, self.joining)
         coarse = self.blocks(self.problem)
         asked = None if self.asked is None else coarse.spread.T @ self.asked > 0
-        return coarse.restore(_without_the_idle(coarse.problem, asked))
+        joining = None if self.joining is None else coarse.gather @ self.joining > 0
+        return coarse.restore(_without_the_idle(coarse.problem, asked, joining))
 
 
-def _without_the_idle(problem: ConicProblem, asked: NDArray[np.bool_] | None) -> ConicSolution:
+def _without_the_idle(
+    problem: ConicProblem, asked: NDArray[np.bool_] | None, joining: NDArray[np.bool_] | None
+) -> ConicSolution:
     """Solve what the presolve leaves."""
     presolved = presolve(problem, asked)
-    return presolved.restore(solve(presolved.problem))
+    left = presolved.problem
+    if joining is not None:
+        left = leave_for_last(left, np.flatnonzero(joining[presolved.kept_rows]))
+    return presolved.restore(solve(left))
