@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import clarabel
@@ -58,6 +59,7 @@ def solve_with_clarabel(
     ]
     units = Units.of(problem)
     posed = units.pose(problem)
+    start = time.perf_counter()  # the solver's own clock leaves out that it reads the problem
     result = clarabel.DefaultSolver(
         posed.quadratic, posed.linear, posed.matrix, posed.offset, cones, settings
     ).solve()
@@ -67,7 +69,7 @@ def solve_with_clarabel(
         objective=result.obj_val,
         status=str(result.status),
         iterations=result.iterations,
-        seconds=result.solve_time,
+        seconds=time.perf_counter() - start,
     )
     return units.read(solution)
 

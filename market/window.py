@@ -83,11 +83,8 @@ class Window:
         default=((), None), init=False
     )
     """What is known of a pass without risk, by its rows."""
-
-    def __post_init__(self) -> None:
-        start = time.perf_counter()
-        self._assign(self.second)
-        self._spent(0.0, start)
+    _assigned: SecondStage | None = field(default=None, init=False)
+    """What the compiled problem has been told."""
 
     def solve(self, rows: Sequence[ChanceRow], *, may_soften: bool = True) -> Decisions:
         """Solve with the given chance constraints.
@@ -108,6 +105,7 @@ class Window:
             If there is no such solution.
         """
         stage, start = self.first_stage, time.perf_counter()
+        self._assign(self.second)
         if SPARE_CORE and self._asks_for_risk(rows) and isinstance(stage, FirstStage):
             posed = stage.pose(rows, self.relaxed)
             with ThreadPoolExecutor(1) as other_core:
@@ -210,12 +208,12 @@ class Window:
         except SolverFailedError as error:
             log.warning("%s", error)
             return None
-        finally:
-            self._assign(self.second)
 
     def _assign(self, second: SecondStage) -> None:
-        """Set the parameters of the compiled problem."""
-        stage = self.first_stage
+        """Set the parameters of the compiled problem, unless they are."""
+        if second is self._assigned:
+            return
+        stage, self._assigned = self.first_stage, second
         losses = self.losses if self.relaxed is None else no_losses(stage.roster)
         stage.assign(self.book, self.tariff, second, losses)
 
