@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from market.calibration import Audit
     from market.safety_factors import SafetyFactor
     from market.schedule import Schedule
@@ -44,19 +48,17 @@ class Acceptance:
         """Largest certificate that needs no further pass."""
         return self.factor.risk_level + CLOSE_CERTIFICATE
 
-    def settled(self, audits: Audits, schedule: Schedule) -> bool:
-        """Whether every margin is kept and no binding one exceeds what is needed."""
-        for network, of_network in enumerate(audits):
-            for step, audit in enumerate(of_network):
-                tightest = audit.gap.min()
-                # No room at all, unless the schedule's own caps make some.
-                if schedule.violation[step, network] > NO_ROOM_PU and tightest <= WASTEFUL:
-                    continue
-                if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
-                    return False
-                if self.factor.exact_joint and not self._well_used(audit):
-                    return False
-        return True
+    def settled(self, audits: Audits, schedule: Schedule) -> NDArray[np.bool_]:
+        """Whether every margin is kept and no binding one exceeds its need, (n_networks,)."""
+        return np.array(
+            [
+                all(
+                    self._kept(audit, schedule.violation[step, network])
+                    for step, audit in enumerate(of_network)
+                )
+                for network, of_network in enumerate(audits)
+            ]
+        )
 
     def excess(self, audits: Audits) -> float:
         """How far a pass falls short of its promises, all together; zero if it keeps them.
@@ -69,6 +71,16 @@ class Acceptance:
         else:
             excesses = [-SHORT - float(audit.gap.min()) for audit in everything]
         return sum(max(excess, 0.0) for excess in excesses)
+
+    def _kept(self, audit: Audit, violation_pu: float) -> bool:
+        """Whether one network and step needs no further pass."""
+        tightest = audit.gap.min()
+        # No room at all, unless the schedule's own caps make some.
+        if violation_pu > NO_ROOM_PU and tightest <= WASTEFUL:
+            return True
+        if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
+            return False
+        return not self.factor.exact_joint or self._well_used(audit)
 
     def _well_used(self, audit: Audit) -> bool:
         """Whether the certificate is kept and, where it costs something, used up.

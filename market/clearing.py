@@ -15,13 +15,14 @@ from market.decomposed import DecomposedStage
 from market.errors import SolverFailedError
 from market.exchange import TOGETHER
 from market.fallbacks import DEGRADED, worst
-from market.first_stage import FirstStage
+from market.first_stage import FEW_NETWORKS, FirstStage
 from market.margins import BINDING_DUAL, Margins
 from market.parameters import LossModel
 from market.recourse import RecoursePolicy
 from market.relaxation import Exactness, RelaxedGrid
 from market.risk import risk_shares
 from market.schedule import fixed_injection, from_decisions, supplier_only
+from market.settled import Settled
 from market.solve import SOFTENED
 from market.uncertainty import SetPoints, Uncertainty
 from market.warm_start import LastClearing, warm_start
@@ -153,6 +154,13 @@ class MarketClearing:
         self.policy = RecoursePolicy.of(settings, roster.n_networks)
         self.margins = Margins(roster, settings)
         self._acceptance = Acceptance(self.margins.factor)
+        self._settles_one_by_one = (
+            roster.n_networks > FEW_NETWORKS
+            and self.policy.n_pools == roster.n_networks
+            and settings.solver == "central"
+            and settings.grid_model != "socp"
+            and settings.look_ahead_blocks is None
+        )
         self._groups = np.array(roster.network_of)
         if own_groups is not None:
             self._groups[own_groups] = roster.n_networks + np.arange(own_groups.sum())
@@ -245,10 +253,11 @@ class MarketClearing:
     ) -> list[_Iterate]:
         """Solve until the binding steps are certified and nothing is wasted."""
         iterates: list[_Iterate] = []
+        again, kept = np.ones(self.roster.n_networks, dtype=bool), None
         for _ in range(self.settings.max_passes):
             rows = self._rows(window, offers)
             try:
-                decisions = window.solve(rows, may_soften=not iterates)
+                decisions = window.solve(rows, settled=kept, may_soften=not iterates)
             except SolverFailedError as error:
                 if not iterates:
                     raise
@@ -277,10 +286,13 @@ class MarketClearing:
                 break
             relaxed, relaxation = window.relaxed, decisions.relaxation
             restated = relaxed and relaxation and relaxed.note(relaxation)
-            if not restated and self._acceptance.settled(audits, schedule):
+            settled = self._acceptance.settled(audits, schedule)
+            if not restated and settled.all():
                 break
-            offers = self._refreshed(offers, exact)
-            self.margins.recalibrate(schedule, exact, uncertainty)
+            if self._settles_one_by_one:
+                again, kept = ~settled, Settled(settled, decisions, rows)
+            offers = self._refreshed(offers, exact, again)
+            self.margins.recalibrate(schedule, exact, uncertainty, again)
         return iterates
 
     def _preference(self, iterate: _Iterate) -> tuple[float, bool, float]:
@@ -293,11 +305,17 @@ class MarketClearing:
         return self._acceptance.excess(iterate.audits), inexact, iterate.decisions.objective
 
     def _refreshed(
-        self, offers: tuple[NetworkOffer, ...], exact: tuple[NetworkOffer, ...]
+        self,
+        offers: tuple[NetworkOffer, ...],
+        exact: tuple[NetworkOffer, ...],
+        networks: NDArray[np.bool_],
     ) -> tuple[NetworkOffer, ...]:
-        """Move the binding steps' models to the new schedule; the others stay where they are."""
+        """Move the binding steps' models of some networks to the new schedule."""
         out = []
-        for old, new in zip(offers, exact, strict=True):
+        for old, new, moves in zip(offers, exact, networks.tolist(), strict=True):
+            if not moves:
+                out.append(old)
+                continue
             p, q, value = old.p_kw.copy(), old.q_kvar.copy(), old.value.copy()
             d_p, d_q = dict(old.d_p), dict(old.d_q)
             for t in self.margins.binding_steps:

@@ -22,6 +22,7 @@ from market.chance import SCALE
 from market.conic_form import ChanceCones, LabelledRows, Layout, device_columns
 from market.conic_problem import ConicProblem
 from market.exchange import TOGETHER
+from market.networks import networks_of_kinds
 from market.parameters import Parameters
 from market.posed_stage import PosedStage
 from market.price_blocks import n_blocks
@@ -45,12 +46,13 @@ if TYPE_CHECKING:
     from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid
     from market.roster import Roster
+    from market.settled import Settled
     from market.time_blocks import Coarse
 
     Array = NDArray[np.float64]
 
 FEW_NETWORKS = 4
-"""Up to here, the balance of the exchange need not be eliminated last."""
+"""Up to here, networks are all solved in every pass, and the solver knows how to eliminate them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,8 @@ class FirstStage:
             raise AssertionError(msg)
         self._labelled = LabelledRows.of(constraints)
         self._devices = [device_columns(roster, d) for d in range(roster.n_networks)]
+        limited = np.flatnonzero(np.isfinite(exchange_limits(settings, roster)))
+        self._networks_of = networks_of_kinds(roster, groups, limited)
         lengths = settings.look_ahead_blocks
         self._blocks = None if lengths is None else TimeBlocks(lengths)
 
@@ -194,6 +198,7 @@ class FirstStage:
         relaxed: RelaxedGrid | None = None,
         *,
         only_prices: bool = False,
+        settled: Settled | None = None,
     ) -> Decisions:
         """Solve with the parameters assigned and the given chance constraints.
 
@@ -205,13 +210,15 @@ class FirstStage:
             Branch-flow relaxation to be made part of the problem.
         only_prices : bool
             Whether decisions that no trade and no grid row depends on may be left out.
+        settled : Settled, optional
+            Networks that stay as an earlier pass left them.
 
         Raises
         ------
         SolverFailedError
             If the solver gives no usable solution.
         """
-        posed = self.pose(rows, relaxed, only_prices=only_prices)
+        posed = self.pose(rows, relaxed, only_prices=only_prices, settled=settled)
         return self.read(posed, posed.solve())
 
     def pose(
@@ -220,6 +227,7 @@ class FirstStage:
         relaxed: RelaxedGrid | None = None,
         *,
         only_prices: bool = False,
+        settled: Settled | None = None,
     ) -> PosedStage:
         """Put the problem together that :meth:`solve` solves."""
         data, _, inverse = self._linear.get_problem_data(
@@ -239,7 +247,8 @@ class FirstStage:
             block = relaxed.pose([layout.injection(d, *kw) for d, kw in enumerate(relaxed.fixed)])
             problem = problem.with_columns(block.cost, block.equal, block.equal_to)
         # Second-order cones follow the linear rows.
-        ordered = sorted(rows, key=lambda row: row.conic)
+        wanted = rows if settled is None else settled.others(rows)
+        ordered = sorted(wanted, key=lambda row: row.conic)
         cones = ChanceCones.of(ordered, layout, len(problem.linear))
         dimensions = (cones.dimension,) * cones.n_conic
         problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
@@ -260,6 +269,8 @@ class FirstStage:
             blocks=None if self._blocks is None else partial(self._coarsen, self._blocks, layout),
             asked=self._traded(problem, layout) if only_prices else None,
             joining=self._joining(problem),
+            settled=settled,
+            held=None if settled is None else self._held(settled, layout),
         )
 
     def read(self, posed: PosedStage, solution: ConicSolution) -> Decisions:
@@ -278,10 +289,18 @@ class FirstStage:
             relaxed, block = posed.relaxed
             relaxation = relaxed.flow.read(solution.x[n_columns:], block.cost)
             objective += relaxation.cost
+        duals = self._labelled.read(z[:n_base], base.n_zero)
+        settled = posed.settled
+        if settled is None:
+            all_mu = np.array([mu[id(row)] for row in posed.rows])
+        else:
+            others = settled.others(posed.rows)
+            all_mu = settled.mu(posed.rows, [mu[id(row)] for row in others])
+            duals = settled.duals(duals, self._networks_of)
         return Decisions(
             values=values,
-            duals=self._labelled.read(z[:n_base], base.n_zero),
-            mu=np.array([mu[id(row)] for row in posed.rows]),
+            duals=duals,
+            mu=all_mu,
             objective=objective,
             solver_s=solution.seconds,
             relaxation=relaxation,
@@ -320,6 +339,15 @@ class FirstStage:
             start = layout.start[name]
             asked[start : start + getattr(self.variables, name).size] = True
         return asked
+
+    def _held(self, settled: Settled, layout: Layout) -> tuple[NDArray[np.bool_], Array]:
+        """Columns of settled networks, and what these are."""
+        stays, value = np.zeros(layout.n_columns, dtype=bool), np.zeros(layout.n_columns)
+        for name, before in settled.decisions.values.items():
+            place = slice(layout.start[name], layout.start[name] + before.size)
+            stays[place] = np.repeat(settled.columns(name, self._networks_of), len(before))
+            value[place] = before.ravel(order="F")
+        return stays, value
 
     def _joining(self, problem: ConicProblem) -> NDArray[np.bool_] | None:
         """Rows that balance the exchange of many networks; of few, the solver finds an order."""

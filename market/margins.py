@@ -15,6 +15,8 @@ from market.safety_factors import make_safety_factor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from configs.schema import Market
     from market.calibration import Audit, Hour
     from market.offers import NetworkOffer
@@ -110,12 +112,16 @@ class Margins:
             self.hours[d, t] = self._hour(schedule, offer, uncertainty, (d, t), known)
 
     def recalibrate(
-        self, schedule: Schedule, offers: Sequence[NetworkOffer], uncertainty: Uncertainty
+        self,
+        schedule: Schedule,
+        offers: Sequence[NetworkOffer],
+        uncertainty: Uncertainty,
+        networks: NDArray[np.bool_],
     ) -> None:
-        """Calibrate the binding steps anew, at a schedule."""
-        for (d, offer), t in product(enumerate(offers), self.binding_steps):
+        """Calibrate the binding steps of some networks anew, at a schedule."""
+        for d, t in product(np.flatnonzero(networks).tolist(), self.binding_steps):
             known = self.hours[d, t]
-            self.hours[d, t] = self._hour(schedule, offer, uncertainty, (d, t), known)
+            self.hours[d, t] = self._hour(schedule, offers[d], uncertainty, (d, t), known)
 
     def audit(
         self,

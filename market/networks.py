@@ -103,6 +103,23 @@ class Part:
         return [replace(row, network=0) for row in rows if row.network == self.network]
 
 
+def networks_of_kinds(roster: Roster, groups: Index, limited: Index) -> dict[str, Index]:
+    """Network of every entry of a kind, see :func:`take_apart`."""
+    owners = {
+        "peer": np.arange(roster.n_peers),
+        "renewable": roster.renewable,
+        "dispatchable": roster.dispatchable,
+        "storage": roster.storage,
+        "flexible": roster.flexible,
+        "reactive": roster.reactive,
+        "recourse": roster.recourse,
+        "active": roster.active,
+        "group": np.unique(groups, return_index=True)[1],
+    }
+    networks = {kind: roster.network_of[own] for kind, own in owners.items()}
+    return networks | {"network": np.arange(roster.n_networks), "limited": limited}
+
+
 def take_apart(roster: Roster, groups: Index, limited: Index) -> list[Part]:
     """Take a market apart.
 
@@ -115,20 +132,7 @@ def take_apart(roster: Roster, groups: Index, limited: Index) -> list[Part]:
     limited : ndarray of int
         Networks whose exchange is limited.
     """
-    first = np.unique(groups, return_index=True)[1]
-    owners = {
-        "peer": np.arange(roster.n_peers),
-        "renewable": roster.renewable,
-        "dispatchable": roster.dispatchable,
-        "storage": roster.storage,
-        "flexible": roster.flexible,
-        "reactive": roster.reactive,
-        "recourse": roster.recourse,
-        "active": roster.active,
-        "group": first,
-    }
-    networks = {kind: roster.network_of[own] for kind, own in owners.items()}
-    networks |= {"network": np.arange(roster.n_networks), "limited": limited}
+    networks = networks_of_kinds(roster, groups, limited)
     parts = []
     for d in range(roster.n_networks):
         members = roster.members(d)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from market.conic_form import ChanceCones, Layout
     from market.conic_problem import ConicProblem, ConicSolution
     from market.relaxation import RelaxedGrid
+    from market.settled import Settled
     from market.time_blocks import Coarse
 
     Array = NDArray[np.float64]
@@ -43,7 +44,8 @@ class PosedStage:
     layout : Layout
         Where the variables are.
     rows, ordered : sequence of ChanceRow
-        The chance constraints as they were given, and as they stand in the problem.
+        The chance constraints as they were given, and as they stand in the problem, but for those
+        of settled networks.
     cones : ChanceCones
         Their rows.
     relaxed : tuple of RelaxedGrid and Block, optional
@@ -54,6 +56,10 @@ class PosedStage:
         Columns that matter; by default all.
     joining : ndarray of bool, shape (n_rows,), optional
         Rows that join many networks.
+    settled : Settled, optional
+        Networks that stay as an earlier pass left them.
+    held : tuple of ndarray of bool and ndarray, shape (n_columns,) each, optional
+        Their columns, and what these are.
     """
 
     problem: ConicProblem
@@ -68,6 +74,8 @@ class PosedStage:
     blocks: Callable[[ConicProblem], Coarse] | None
     asked: NDArray[np.bool_] | None
     joining: NDArray[np.bool_] | None
+    settled: Settled | None
+    held: tuple[NDArray[np.bool_], Array] | None
 
     def solve(self) -> ConicSolution:
         """Solve in the blocks of the look-ahead, without what needs no solver.
@@ -78,7 +86,7 @@ class PosedStage:
             If the solver gives no usable solution.
         """
         if self.blocks is None:
-            return _without_the_idle(self.problem, self.asked, self.joining)
+            return _without_the_idle(self.problem, self.asked, self.joining, self.held)
         coarse = self.blocks(self.problem)
         asked = None if self.asked is None else coarse.spread.T @ self.asked > 0
         joining = None if self.joining is None else coarse.gather @ self.joining > 0
@@ -86,10 +94,13 @@ class PosedStage:
 
 
 def _without_the_idle(
-    problem: ConicProblem, asked: NDArray[np.bool_] | None, joining: NDArray[np.bool_] | None
+    problem: ConicProblem,
+    asked: NDArray[np.bool_] | None,
+    joining: NDArray[np.bool_] | None,
+    held: tuple[NDArray[np.bool_], Array] | None = None,
 ) -> ConicSolution:
     """Solve what the presolve leaves."""
-    presolved = presolve(problem, asked)
+    presolved = presolve(problem, asked, held)
     left = presolved.problem
     if joining is not None:
         left = leave_for_last(left, np.flatnonzero(joining[presolved.kept_rows]))

@@ -146,7 +146,9 @@ class Presolved:
         return replace(solution, x=x, z=z, objective=objective)
 
 
-def presolve(problem: ConicProblem, asked: Mask | None = None) -> Presolved:
+def presolve(
+    problem: ConicProblem, asked: Mask | None = None, held: tuple[Mask, Array] | None = None
+) -> Presolved:
     """Find the columns that need no solver.
 
     Parameters
@@ -155,6 +157,9 @@ def presolve(problem: ConicProblem, asked: Mask | None = None) -> Presolved:
         The problem.
     asked : ndarray of bool, shape (n_columns,), optional
         Columns whose part of the solution matters; by default all.
+    held : tuple of ndarray of bool and ndarray, shape (n_columns,) each, optional
+        Columns that stay as they are, and their values. What rows say of nothing else is not looked
+        at, and their duals mean nothing.
 
     Returns
     -------
@@ -173,14 +178,15 @@ def presolve(problem: ConicProblem, asked: Mask | None = None) -> Presolved:
     value[lone] = optimum[lone]
     value[fixed] = (lower[fixed] + upper[fixed]) / 2
     value[idle] = 0.0
-    found = Presolved(problem, rows, box, fixed | lone | idle, idle, value)
-    settled = ~(found.kept_rows | found.touched(idle))
+    stays, at = (np.zeros(n_columns, dtype=bool), value) if held is None else held
+    value = np.where(stays, at, value)
+    found = Presolved(problem, rows, box, fixed | lone | idle | stays, idle, value)
+    settled = ~(found.kept_rows | found.touched(idle | stays))
     rest = problem.offset - rows @ value
     contradiction = (upper - lower).min(initial=0.0) < -CROSS
     missed = np.where(np.arange(len(rest)) < problem.n_zero, np.abs(rest), -rest)
     if contradiction or missed[settled].max(initial=0.0) > CROSS:
-        nothing = np.zeros(n_columns, dtype=bool)
-        return Presolved(problem, rows, box, nothing, nothing, np.zeros(n_columns))
+        return Presolved(problem, rows, box, stays, idle & stays, np.where(stays, at, 0.0))
     return found
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
+from market.decomposed import DecomposedStage
 from market.errors import SolverFailedError
-from market.first_stage import FirstStage
 from market.nodal_prices import NodalPrices, marginal_costs
 from market.relaxation import no_losses
 from market.solve import SOFTENED
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from market.book import BidBook, TariffWindow
     from market.chance import ChanceRow
-    from market.decomposed import DecomposedStage
     from market.exchange import Coordination
-    from market.first_stage import Decisions
+    from market.first_stage import Decisions, FirstStage
     from market.offers import NetworkOffer
     from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid
+    from market.settled import Settled
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,13 @@ class Window:
     _assigned: SecondStage | None = field(default=None, init=False)
     """What the compiled problem has been told."""
 
-    def solve(self, rows: Sequence[ChanceRow], *, may_soften: bool = True) -> Decisions:
+    def solve(
+        self,
+        rows: Sequence[ChanceRow],
+        *,
+        settled: Settled | None = None,
+        may_soften: bool = True,
+    ) -> Decisions:
         """Solve with the given chance constraints.
 
         Where there is a core to spare, the same window is solved without risk at the same time: no
@@ -96,6 +102,8 @@ class Window:
         ----------
         rows : sequence of ChanceRow
             The chance constraints.
+        settled : Settled, optional
+            Networks that stay as an earlier pass left them.
         may_soften : bool
             Whether a solution that misses constraints is better than none.
 
@@ -106,7 +114,10 @@ class Window:
         """
         stage, start = self.first_stage, time.perf_counter()
         self._assign(self.second)
-        if SPARE_CORE and self._asks_for_risk(rows) and isinstance(stage, FirstStage):
+        if isinstance(stage, DecomposedStage):
+            decisions = stage.solve(rows, self.relaxed)
+            longest_s = decisions.solver_s
+        elif SPARE_CORE and settled is None and self._asks_for_risk(rows):
             posed = stage.pose(rows, self.relaxed)
             with ThreadPoolExecutor(1) as other_core:
                 solution = other_core.submit(posed.solve)
@@ -115,7 +126,7 @@ class Window:
             beside = self._without_risk[1]
             longest_s = max(decisions.solver_s, beside.solver_s if beside else 0.0)
         else:
-            decisions = stage.solve(rows, self.relaxed)
+            decisions = stage.solve(rows, self.relaxed, settled=settled)
             longest_s = decisions.solver_s
         self._spent(longest_s, start)
         self.n_asked += decisions.coordination.n_iterations

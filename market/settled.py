@@ -1,0 +1,89 @@
+"""What the later passes of a clearing leave as it is: networks that keep their promises.
+
+With many networks there is always one whose margins are not right yet, and solving all of them
+anew would move those that are. So only the others are solved again; what the settled ones do, and
+send to other networks, stays what it was, and so do their prices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from market.networks import KIND_OF
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from market.chance import ChanceRow
+    from market.first_stage import Decisions
+
+    Array = NDArray[np.float64]
+    Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Decisions of an earlier pass, of which those of some networks stay.
+
+    Attributes
+    ----------
+    networks : ndarray of bool, shape (n_networks,)
+        Networks that stay as they are.
+    decisions : Decisions
+        The decisions.
+    rows : sequence of ChanceRow
+        The chance constraints that they were made with.
+    """
+
+    networks: Mask
+    decisions: Decisions
+    rows: Sequence[ChanceRow]
+
+    def others(self, rows: Sequence[ChanceRow]) -> list[ChanceRow]:
+        """Chance constraints of the networks that are solved again."""
+        return [row for row in rows if not self.networks[row.network]]
+
+    def columns(self, name: str, networks_of: Mapping[str, NDArray[np.intp]]) -> Mask:
+        """Which entries of a variable, or of a dual, stay, shape (n_entries,).
+
+        Parameters
+        ----------
+        name : str
+            The variable, or the label of the constraint.
+        networks_of : mapping of str to ndarray
+            What :func:`market.networks.networks_of_kinds` gives.
+        """
+        stays = self.networks[networks_of[KIND_OF[name]]]
+        before = (self.decisions.values | self.decisions.duals)[name]
+        # The entries of a kind stand there once or several times over (signals, price blocks).
+        return np.tile(stays, before.shape[1] // len(stays)) if len(stays) else stays
+
+    def duals(
+        self, found: Mapping[str, Array], networks_of: Mapping[str, NDArray[np.intp]]
+    ) -> dict[str, Array]:
+        """Complete the duals of the networks that were solved again."""
+        out = dict(found)
+        for name in found:
+            if name in KIND_OF:
+                stays = self.columns(name, networks_of)
+                out[name] = np.where(stays, self.decisions.duals[name], found[name])
+        return out
+
+    def mu(self, rows: Sequence[ChanceRow], found: Sequence[float]) -> Array:
+        """Complete the duals of the chance constraints. [EUR/p.u.]
+
+        Parameters
+        ----------
+        rows : sequence of ChanceRow
+            All of this pass. Those of settled networks are what they were.
+        found : sequence of float
+            Duals of :meth:`others`.
+        """
+        new, pairs = iter(found), zip(self.rows, self.decisions.mu.tolist(), strict=True)
+        old = iter([dual for row, dual in pairs if self.networks[row.network]])
+        return np.array([next(old if self.networks[row.network] else new) for row in rows])
