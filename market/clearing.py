@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from market.book import BidBook, TariffWindow
     from market.calibration import Audit
     from market.chance import ChanceRow
+    from market.decisions import Decisions
     from market.exchange import Coordination, ExchangeState
-    from market.first_stage import Decisions
     from market.nodal_prices import NodalPrices
     from market.offers import GridOperator, NetworkOffer
     from market.parameters import SecondStage

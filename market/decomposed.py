@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from market.decisions import Decisions
 from market.errors import SolverFailedError
 from market.exchange import TOGETHER, Coordination, ExchangeState, coordinate
 from market.fallbacks import worst
-from market.first_stage import Decisions
 from market.network_stage import net_export
 from market.networks import put_together, take_apart
 from market.recourse import RecoursePolicy

@@ -8,7 +8,7 @@ data: kept inside the CVXPY problem as parameters they would cost a hundred time
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from market import objective as obj
 from market.chance import SCALE
 from market.conic_form import ChanceCones, LabelledRows, Layout, device_columns
 from market.conic_problem import ConicProblem
-from market.exchange import TOGETHER
+from market.decisions import Decisions
 from market.networks import networks_of_kinds
 from market.parameters import Parameters
 from market.posed_stage import PosedStage
@@ -39,10 +39,8 @@ if TYPE_CHECKING:
 
     from configs.schema import Market
     from market.book import BidBook, TariffWindow
-    from market.branch_flow import Relaxation
     from market.chance import ChanceRow
     from market.conic_problem import ConicSolution
-    from market.exchange import Coordination
     from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid
     from market.roster import Roster
@@ -53,40 +51,6 @@ if TYPE_CHECKING:
 
 FEW_NETWORKS = 4
 """Up to here, networks are all solved in every pass, and the solver knows how to eliminate them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Decisions:
-    """Optimal values of the variables, named like them, and the duals of all rows.
-
-    Attributes
-    ----------
-    values : dict of str to ndarray
-        Every variable of :class:`~market.variables.Variables`.
-    duals : dict of str to ndarray
-        Dual of every labelled constraint. [EUR per unit of the constraint and step]
-    mu : ndarray, shape (n_rows,)
-        Duals of the chance constraints: what a higher limit would save. [EUR/p.u.]
-    objective : float
-        Optimal value of the window. [EUR]
-    solver_s : float
-        Time inside the solver. [s]
-    relaxation : Relaxation, optional
-        How exact the branch-flow relaxation is, where it is part of the problem.
-    fallback : str
-        Empty, or the rung of :mod:`market.solve` that found the solution.
-    coordination : Coordination
-        How well networks agree that solve their own problems.
-    """
-
-    values: dict[str, Array]
-    duals: dict[str, Array]
-    mu: Array
-    objective: float
-    solver_s: float
-    relaxation: Relaxation | None = None
-    fallback: str = ""
-    coordination: Coordination = TOGETHER
 
 
 class FirstStage:

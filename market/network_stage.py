@@ -9,7 +9,8 @@ import cvxpy as cp
 import numpy as np
 from scipy import sparse
 
-from market.first_stage import Decisions, FirstStage
+from market.decisions import Decisions
+from market.first_stage import FirstStage
 from market.solve import SOFTENED
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from market.book import BidBook, TariffWindow
     from market.chance import ChanceRow
-    from market.first_stage import Decisions
+    from market.decisions import Decisions
     from market.roster import Roster
 
     Array = NDArray[np.float64]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from market.chance import ChanceRow
-    from market.first_stage import Decisions
+    from market.decisions import Decisions
 
     Array = NDArray[np.float64]
     Mask = NDArray[np.bool_]

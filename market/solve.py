@@ -54,7 +54,7 @@ LADDER = (
         partial(
             solve_with_clarabel,
             tolerance=1e-9,
-            enough=1e-8,
+            enough=1e-7,
             max_iterations=100,
             equilibrate=False,
             refine=False,

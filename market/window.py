@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from market.book import BidBook, TariffWindow
     from market.chance import ChanceRow
+    from market.decisions import Decisions
     from market.exchange import Coordination
-    from market.first_stage import Decisions, FirstStage
+    from market.first_stage import FirstStage
     from market.offers import NetworkOffer
     from market.parameters import LossModel, SecondStage
     from market.relaxation import RelaxedGrid

@@ -31,7 +31,7 @@ from simulation.run import prepare
 
 if TYPE_CHECKING:
     from configs.schema import Market, ScenarioConfig
-    from market.first_stage import Decisions
+    from market.decisions import Decisions
 
 FASTER = 1.6
 """How much faster two workers must be than one."""

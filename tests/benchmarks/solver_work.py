@@ -31,7 +31,7 @@ from simulation.run import prepare
 
 if TYPE_CHECKING:
     from market.conic_problem import ConicProblem, ConicSolution
-    from market.first_stage import Decisions
+    from market.decisions import Decisions
 
 OURS = "ours"
 

@@ -1,6 +1,7 @@
 """Networks that keep their promises are left alone by later passes."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_only_networks_that_are_not_settled_are_solved_again(monkeypatch):
     found, asked = cleared(True, monkeypatch)
     assert len(asked) > 1
     assert asked[0].all()
-    for before, now in zip(asked, asked[1:], strict=False):
+    for before, now in pairwise(asked):
         assert now.any()
         assert not (now & ~before).any()  # who is settled stays so
         assert not now[len(SUNNY) :].any()
