@@ -9,7 +9,6 @@ import cvxpy as cp
 import numpy as np
 from scipy import sparse
 
-from market.decisions import Decisions
 from market.first_stage import FirstStage
 from market.solve import SOFTENED
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from configs.schema import Market
     from market.chance import ChanceRow
     from market.conic_form import Layout
+    from market.decisions import Decisions
     from market.parameters import Parameters
     from market.roster import Roster
     from market.variables import Variables

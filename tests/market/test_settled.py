@@ -107,7 +107,7 @@ def test_what_is_settled_stays_and_the_rest_is_optimal_beside_it():
 
 
 def test_prices_of_settled_networks_stay():
-    stage, roster, book, before = two_stages()
+    stage, roster, book, _ = two_stages()
     rows = [limit(roster, book, k, 1.02) for k in (0, 1)]
     both = stage.solve(rows)
     assert both.mu.min() > 0.01
