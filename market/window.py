@@ -119,13 +119,9 @@ class Window:
             decisions = stage.solve(rows, self.relaxed)
             longest_s = decisions.solver_s
         elif SPARE_CORE and settled is None and self._asks_for_risk(rows):
-            posed = stage.pose(rows, self.relaxed)
-            with ThreadPoolExecutor(1) as other_core:
-                solution = other_core.submit(posed.solve)
-                self._without_risk = rows, self._solve_without_risk(rows)
-            decisions = stage.read(posed, solution.result())
-            beside = self._without_risk[1]
+            decisions, beside = self._solve_with_and_without_risk(stage, rows)
             longest_s = max(decisions.solver_s, beside.solver_s if beside else 0.0)
+            self._without_risk = rows, beside
         else:
             decisions = stage.solve(rows, self.relaxed, settled=settled)
             longest_s = decisions.solver_s
@@ -210,6 +206,16 @@ class Window:
             return None
         self.note(decisions.fallback)
         return decisions
+
+    def _solve_with_and_without_risk(
+        self, stage: FirstStage, rows: Sequence[ChanceRow]
+    ) -> tuple[Decisions, Decisions | None]:
+        """Solve the window and the one without risk at the same time."""
+        posed = stage.pose(rows, self.relaxed)
+        with ThreadPoolExecutor(1) as other_core:
+            solution = other_core.submit(posed.solve)
+            beside = self._solve_without_risk(rows)
+        return stage.read(posed, solution.result()), beside
 
     def _solve_without_risk(self, rows: Sequence[ChanceRow]) -> Decisions | None:
         """Solve the same window as the deterministic method would; None if that fails."""
