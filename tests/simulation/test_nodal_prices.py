@@ -16,7 +16,9 @@ WATT = 1e-3
 # As close as double precision gets, whether or not the solver calls that solved.
 EXACT = replace(
     solve.LADDER[0],
-    solver=partial(solve.LADDER[0].solver, tolerance=1e-11, max_iterations=200, refine=True),
+    solver=partial(
+        solve.LADDER[0].solver, tolerance=1e-11, enough=1e-9, max_iterations=200, refine=True
+    ),
     accepts=frozenset({"Solved", "AlmostSolved"}),
 )
 
