@@ -25,6 +25,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from configs.loading import load
+from market import window
 from market.decomposed import DecomposedStage
 from market.first_stage import FirstStage
 from simulation.run import prepare
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--ratio-only", action="store_true", help="do not wait until they agree")
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
+    window.SPARE_CORE = False  # the first solve of all is asked for
     with threadpool_limits(limits=1):
         config = scenario(options.networks, options.horizon)
         posed = pose(config)

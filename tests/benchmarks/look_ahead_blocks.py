@@ -21,6 +21,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from configs.loading import load
+from market import window
 from market.posed_stage import PosedStage
 from market.presolve import presolve
 from market.solve import solve
@@ -114,6 +115,7 @@ def main() -> None:
         return solution
 
     PosedStage.solve = compared
+    window.SPARE_CORE = False  # solves shall not disturb each other
     with threadpool_limits(limits=1):
         for _ in range(options.steps):
             model.step()

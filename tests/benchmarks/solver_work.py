@@ -75,21 +75,32 @@ def main() -> None:
     apart: dict[str, float] = defaultdict(float)
 
     def compared(
-        stage: FirstStage, rows: Any, relaxed: Any = None, *, only_prices: bool = False
+        stage: FirstStage,
+        rows: Any,
+        relaxed: Any = None,
+        *,
+        only_prices: bool = False,
+        settled: Any = None,
     ) -> Decisions:
         found = {}
         for variant, patches in VARIANTS.items():
             with ExitStack() as stack:
                 for patch in patches:
                     stack.enter_context(patch)
-                found[variant] = as_shipped(stage, rows, relaxed, only_prices=only_prices)
+                found[variant] = as_shipped(
+                    stage, rows, relaxed, only_prices=only_prices, settled=settled
+                )
             seconds[only_prices, variant] += found[variant].solver_s
             if not only_prices:  # the others' objective lacks that of the idle blocks
                 gap = abs(found[variant].objective / found["no presolve"].objective - 1)
                 apart[variant] = max(apart[variant], gap)
         return found[OURS]
 
-    with mock.patch.object(FirstStage, "solve", compared), threadpool_limits(limits=1):
+    with (
+        mock.patch.object(FirstStage, "solve", compared),
+        mock.patch("market.window.SPARE_CORE", False),  # solves shall not disturb each other
+        threadpool_limits(limits=1),
+    ):
         for _ in range(options.steps):
             model.step()
     for only_prices, name in ((False, "clearings"), (True, "prices without risk")):
