@@ -123,7 +123,7 @@ class LabelledRows:
 class ChanceCones:
     """Chance constraints posed as ``offset - matrix x`` in cones, linear rows first."""
 
-    matrix: sparse.csc_array
+    matrix: sparse.csr_array
     offset: Array
     n_linear: int
     n_conic: int
@@ -174,12 +174,12 @@ class _Entries:
         self.columns.append(columns.ravel())
         self.values.append(values.ravel())
 
-    def matrix(self, shape: tuple[int, int]) -> sparse.csc_array:
+    def matrix(self, shape: tuple[int, int]) -> sparse.csr_array:
         """Make the matrix."""
         if not self.rows:
-            return sparse.csc_array(shape)
+            return sparse.csr_array(shape)
         at = np.concatenate(self.rows), np.concatenate(self.columns)
-        return sparse.csc_array((np.concatenate(self.values), at), shape=shape)
+        return sparse.csr_array((np.concatenate(self.values), at), shape=shape)
 
 
 def _pose(

@@ -22,7 +22,8 @@ class ConicProblem:
     quadratic: sparse.csc_array
     """Upper triangle of P."""
     linear: NDArray[np.float64]
-    matrix: sparse.csc_array
+    matrix: sparse.csr_array
+    """By rows, which are appended and left out."""
     offset: NDArray[np.float64]
     n_zero: int
     n_nonnegative: int
@@ -34,14 +35,15 @@ class ConicProblem:
     ) -> ConicProblem:
         """Append free columns, and zero-cone rows ``equal_to - equal x`` over all columns."""
         zero, n_new = self.n_zero, len(cost)
-        untouched = sparse.csr_array((self.matrix.shape[0], n_new))
-        rows = sparse.csr_array(sparse.hstack([self.matrix, untouched]))
+        old = self.matrix
+        wider = old.shape[0], old.shape[1] + n_new
+        rows = sparse.csr_array((old.data, old.indices, old.indptr), shape=wider)
         linear_only = sparse.csc_array((n_new, n_new))
         return replace(
             self,
             quadratic=sparse.block_diag([self.quadratic, linear_only], format="csc"),
             linear=np.concatenate([self.linear, cost]),
-            matrix=sparse.vstack([rows[:zero], equal, rows[zero:]], format="csc"),
+            matrix=sparse.vstack([rows[:zero], equal, rows[zero:]], format="csr"),
             offset=np.insert(self.offset, zero, equal_to),
             n_zero=zero + len(equal_to),
         )
@@ -56,7 +58,7 @@ class ConicProblem:
         """Append nonnegative rows, as long as there are no cones yet, and second-order cones."""
         return replace(
             self,
-            matrix=sparse.vstack([self.matrix, matrix], format="csc"),
+            matrix=sparse.vstack([self.matrix, matrix], format="csr"),
             offset=np.concatenate([self.offset, offset]),
             n_nonnegative=self.n_nonnegative + n_nonnegative,
             second_order=self.second_order + dimensions,
@@ -65,7 +67,7 @@ class ConicProblem:
     def with_row_units(self, factor: NDArray[np.float64]) -> ConicProblem:
         """Multiply the rows, shape (n_rows,); the duals are divided. A cone has one factor."""
         matrix = self.matrix.copy()
-        matrix.data *= factor[matrix.indices]
+        matrix.data *= np.repeat(factor, np.diff(matrix.indptr))
         return replace(self, matrix=matrix, offset=factor * self.offset)
 
     @property

@@ -38,4 +38,4 @@ def leave_for_last(problem: ConicProblem, rows: NDArray[np.intp]) -> ConicProble
     )
     # Entries at the same place are added up; zeros stay.
     values = np.concatenate([matrix.data, np.zeros(len(rows) * len(columns))])
-    return replace(problem, matrix=sparse.csc_array((values, at), shape=matrix.shape))
+    return replace(problem, matrix=sparse.csr_array((values, at), shape=matrix.shape))

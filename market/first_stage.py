@@ -201,7 +201,7 @@ class FirstStage:
         problem = ConicProblem(
             quadratic=self._quadratic(layout),
             linear=data["c"],
-            matrix=data["A"],
+            matrix=sparse.csr_array(data["A"]),
             offset=data["b"],
             n_zero=dims.zero,
             n_nonnegative=dims.nonneg,

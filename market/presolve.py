@@ -84,7 +84,7 @@ class Presolved:
     full : ConicProblem
         The whole problem.
     rows : sparse array, shape (n_rows, n_columns)
-        Its matrix by rows.
+        Its matrix without zeros.
     box : Box
         Its bounds.
     out : ndarray of bool, shape (n_columns,)
@@ -123,7 +123,7 @@ class Presolved:
             full,
             quadratic=sparse.csc_array(quadratic[keep]),
             linear=(full.linear + _times(full.quadratic, self.value))[keep],
-            matrix=sparse.csc_array(self.rows[rows][:, keep]),
+            matrix=self.rows[rows][:, keep],
             offset=(full.offset - self.rows @ self.value)[rows],
             n_zero=int(rows[: full.n_zero].sum()),
             n_nonnegative=int(rows[full.n_zero : full.n_linear].sum()),
@@ -166,7 +166,7 @@ def presolve(
     Presolved
         With nothing left out where bounds or rows contradict each other at first sight.
     """
-    rows = sparse.csr_array(problem.matrix)
+    rows = problem.matrix.copy()
     rows.eliminate_zeros()  # parameters that happen to be zero keep their place in the matrix
     box = Box.of(problem, rows)
     n_columns = len(problem.linear)

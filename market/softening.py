@@ -56,7 +56,7 @@ def soften(problem: ConicProblem) -> ConicProblem:
         problem,
         quadratic=sparse.block_diag([problem.quadratic, free], format="csc"),
         linear=np.concatenate([problem.linear, np.full(n_slack, price)]),
-        matrix=sparse.vstack([linear, bounds, cones], format="csc"),
+        matrix=sparse.vstack([linear, bounds, cones], format="csr"),
         offset=np.insert(problem.offset, problem.n_linear, np.zeros(n_slack)),
         n_nonnegative=problem.n_nonnegative + n_slack,
     )

@@ -59,9 +59,15 @@ def solve_with_clarabel(
     ]
     units = Units.of(problem)
     posed = units.pose(problem)
+    by_column = sparse.csc_array(posed.matrix)
     start = time.perf_counter()  # the solver's own clock leaves out that it reads the problem
     result = clarabel.DefaultSolver(
-        posed.quadratic, posed.linear, posed.matrix, posed.offset, cones, settings
+        posed.quadratic,
+        posed.linear,
+        by_column,
+        posed.offset,
+        cones,
+        settings,
     ).solve()
     solution = ConicSolution(
         x=np.array(result.x),

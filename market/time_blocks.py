@@ -141,7 +141,7 @@ class TimeBlocks:
             problem,
             quadratic=sparse.csc_array(sparse.triu(spread.T @ symmetric @ spread)),
             linear=spread.T @ problem.linear,
-            matrix=sparse.csc_array(gather @ problem.matrix @ spread),
+            matrix=sparse.csr_array(gather @ problem.matrix @ spread),
             offset=gather @ problem.offset,
             n_zero=int((np.diff(sparse.csr_array(zero).indptr) > 0).sum()),
             n_nonnegative=int((np.diff(sparse.csr_array(nonnegative).indptr) > 0).sum()),

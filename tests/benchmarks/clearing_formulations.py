@@ -148,7 +148,7 @@ def restated(case: Case, *, with_voltages: bool) -> float:
         ConicProblem(
             quadratic=sparse.triu(data["P"], format="csc"),
             linear=data["c"],
-            matrix=data["A"],
+            matrix=sparse.csr_array(data["A"]),
             offset=data["b"],
             n_zero=dims.zero,
             n_nonnegative=dims.nonneg,

@@ -64,11 +64,11 @@ def held(problem: ConicProblem, columns: np.ndarray, at: np.ndarray) -> ConicPro
     slack = np.full(n, 1e-6)
     both = sparse.vstack([picked, -picked], format="csr")
     cones = problem.matrix[problem.n_linear :]
-    linear = sparse.csr_array(problem.matrix)[: problem.n_linear]
+    linear = problem.matrix[: problem.n_linear]
     return type(problem)(
         quadratic=problem.quadratic,
         linear=problem.linear,
-        matrix=sparse.csc_array(sparse.vstack([linear, both, cones])),
+        matrix=sparse.csr_array(sparse.vstack([linear, both, cones])),
         offset=np.concatenate(
             [
                 problem.offset[: problem.n_linear],

@@ -392,7 +392,7 @@ def conic(linear, matrix, offset, *, n_zero=0, second_order=(), quadratic=None):
             np.zeros((n, n)) if quadratic is None else np.triu(np.array(quadratic, dtype=float))
         ),
         linear=np.array(linear, dtype=float),
-        matrix=sparse.csc_array(matrix),
+        matrix=sparse.csr_array(matrix),
         offset=np.array(offset, dtype=float),
         n_zero=n_zero,
         n_nonnegative=len(offset) - n_zero - sum(second_order),

@@ -52,7 +52,7 @@ def optimise(
     start = ConicProblem(
         quadratic=sparse.csc_array((1, 1)),
         linear=np.array([-gain]),
-        matrix=sparse.csc_array((0, 1)),
+        matrix=sparse.csr_array((0, 1)),
         offset=np.zeros(0),
         n_zero=0,
         n_nonnegative=0,

@@ -40,7 +40,7 @@ def storage(price, e_max=6.0):
     return ConicProblem(
         quadratic=sparse.csc_array((2 * n, 2 * n)),
         linear=np.concatenate([price, np.zeros(n)]),
-        matrix=sparse.csc_array(rows),
+        matrix=sparse.csr_array(rows),
         offset=np.concatenate([np.zeros(n), np.zeros(n), np.full(n, 2.0), low, np.full(n, e_max)]),
         n_zero=n,
         n_nonnegative=4 * n,
