@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,64 +45,30 @@ class Rung:
 SOLVED = frozenset({"Solved"})
 ALMOST = SOLVED | {"AlmostSolved"}
 
+
+def _clarabel(tolerance: float, enough: float, **settings: Any) -> partial[ConicSolution]:
+    """Ask Clarabel with settings of its own."""
+    defaults = {"max_iterations": 300, "equilibrate": True, "refine": True}
+    asked = defaults | settings
+    return partial(solve_with_clarabel, tolerance=tolerance, enough=enough, **asked)
+
+
 LADDER = (
     # All numbers are of the order of one; the solver's own equilibration chases the tiny curvature
     # of the loss terms and needs half as many iterations again.
     # Refining every linear solve doubles the time and, at this tolerance, changes no iteration.
     Rung(
-        "tight",
-        partial(
-            solve_with_clarabel,
-            tolerance=1e-9,
-            enough=1e-7,
-            max_iterations=100,
-            equilibrate=False,
-            refine=False,
-        ),
-        ALMOST,
+        "tight", _clarabel(1e-9, 1e-7, max_iterations=100, equilibrate=False, refine=False), ALMOST
     ),
-    Rung(
-        "scaled",
-        partial(
-            solve_with_clarabel,
-            tolerance=1e-7,
-            enough=1e-7,
-            max_iterations=300,
-            equilibrate=True,
-            refine=True,
-        ),
-        SOLVED,
-    ),
-    Rung(
-        "loose",
-        partial(
-            solve_with_clarabel,
-            tolerance=1e-6,
-            enough=5e-5,
-            max_iterations=300,
-            equilibrate=False,
-            refine=True,
-        ),
-        ALMOST,
-    ),
+    Rung("scaled", _clarabel(1e-7, 1e-7), SOLVED),
+    Rung("loose", _clarabel(1e-6, 5e-5, equilibrate=False), ALMOST),
     Rung(
         "second_solver",
         partial(solve_with_scs, tolerance=1e-6, max_iterations=10_000),
         frozenset({"solved"}),
     ),
     # The price of the slack makes the equilibration worth its while.
-    Rung(
-        SOFTENED,
-        partial(
-            solve_with_clarabel,
-            tolerance=1e-8,
-            enough=1e-8,
-            max_iterations=300,
-            equilibrate=True,
-            refine=True,
-        ),
-        SOLVED,
-    ),
+    Rung(SOFTENED, _clarabel(1e-8, 1e-8), SOLVED),
 )
 
 
