@@ -27,6 +27,7 @@ from market.parameters import Parameters
 from market.posed_stage import PosedStage
 from market.price_blocks import n_blocks
 from market.recourse import RecoursePolicy
+from market.settled import TRADES
 from market.time_blocks import TimeBlocks
 from market.trading_rules import exchange_limits
 from market.units import row_units
@@ -305,9 +306,11 @@ class FirstStage:
         return asked
 
     def _held(self, settled: Settled, layout: Layout) -> tuple[NDArray[np.bool_], Array]:
-        """Columns of settled networks, and what these are."""
+        """Columns of the devices of settled networks, and what these are."""
         stays, value = np.zeros(layout.n_columns, dtype=bool), np.zeros(layout.n_columns)
-        for name, before in settled.decisions.values.items():
+        devices = settled.decisions.values.keys() - TRADES
+        for name in sorted(devices):
+            before = settled.decisions.values[name]
             place = slice(layout.start[name], layout.start[name] + before.size)
             stays[place] = np.repeat(settled.columns(name, self._networks_of), len(before))
             value[place] = before.ravel(order="F")

@@ -1,8 +1,9 @@
 """What the later passes of a clearing leave as it is: networks that keep their promises.
 
 With many networks there is always one whose margins are not right yet, and solving all of them
-anew would move those that are. So only the others are solved again; what the settled ones do, and
-send to other networks, stays what it was, and so do their prices.
+anew would move those that are. So only the others are solved again. The devices of settled
+networks stay as they are, and so do their prices; who trades with whom, and what is left to the
+supplier, is open in all networks, as the others may have to sell less.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 
+TRADES = frozenset({"bought", "sold", "exchange_out", "exchange_in"})
+"""Variables that move no injection."""
+
+
 @dataclass(frozen=True, eq=False)
 class Settled:
     """Decisions of an earlier pass, of which those of some networks stay.
@@ -33,7 +38,7 @@ class Settled:
     Attributes
     ----------
     networks : ndarray of bool, shape (n_networks,)
-        Networks that stay as they are.
+        Networks whose devices stay as they are.
     decisions : Decisions
         The decisions.
     rows : sequence of ChanceRow

@@ -1,10 +1,12 @@
 """A whole run against its floor: the time inside the conic solver and the AC engines.
 
-``python tests/benchmarks/run_floor.py [--days N] [--start DATE] [--config NAME] [--set KEY=VALUE]``
+``python tests/benchmarks/run_floor.py [--days N] [--start DATE] [--config NAME] [--set KEY=VALUE]
+[--one-core]``
 
 One run in one process, imports included. Prints the wall time, the floor, their ratio with and
-without the start-up, and where the time went. Ratios are what counts; absolute times depend on the
-machine, and on what else it does.
+without the start-up, and where the time went. Of two solves at the same time the longer one counts;
+with ``--one-core`` there are none. Ratios are what counts; absolute times depend on the machine,
+and on what else it does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from configs.loading import load  # noqa: E402
+from market import window  # noqa: E402
 from simulation.run import execute, prepare  # noqa: E402
 
 
@@ -29,7 +32,10 @@ def main() -> None:
     parser.add_argument("--start", default="2016-06-09")
     parser.add_argument("--config", default="default")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--one-core", action="store_true", help="never solve two at a time")
     options = parser.parse_args()
+    if options.one_core:
+        window.SPARE_CORE = False
     overrides = [f"days={options.days}", f"start={options.start}", *options.set]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"

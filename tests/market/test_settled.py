@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from market import clearing
-from market.settled import Settled
+from market.settled import TRADES, Settled
 from tests.market import builders as b
 
 N_NETWORKS = 6
@@ -88,22 +88,31 @@ def limit(roster, book, network, top):
 
 
 def test_what_is_settled_stays_and_the_rest_is_optimal_beside_it():
-    stage, roster, book, before = two_stages()
+    stage, _, _, before = two_stages()
     settled = Settled(np.array([True, False, True, True, False, True]), before, [])
     after = stage.solve([], settled=settled)
     assert after.objective == pytest.approx(before.objective, abs=1e-6)
-    for name, value in before.values.items():
+    for name in before.values.keys() - TRADES:
         stays = settled.columns(name, stage._networks_of)
-        np.testing.assert_array_equal(after.values[name][:, stays], value[:, stays], err_msg=name)
-    # A limit in a network that is solved again moves that network alone, and its trade partner.
-    row = limit(roster, book, 1, 1.02)
-    limited = stage.solve([row], settled=settled)
-    assert limited.mu[0] > 0.01
-    assert limited.objective > before.objective + 1e-3
-    sent = limited.values["exchange_out"] - limited.values["exchange_in"]
-    was = before.values["exchange_out"] - before.values["exchange_in"]
-    np.testing.assert_allclose(sent[:, settled.networks], was[:, settled.networks], atol=1e-12)
-    np.testing.assert_allclose(sent.sum(axis=1), 0.0, atol=1e-5)
+        ours, expected = after.values[name][:, stays], before.values[name][:, stays]
+        np.testing.assert_array_equal(ours, expected, err_msg=name)
+
+
+def test_a_network_that_has_to_sell_less_finds_its_partners_open_to_it():
+    # All networks but the second are settled; they bought its sunshine, of which a limit leaves
+    # less. What they lack comes from the supplier.
+    stage, roster, book, before = two_stages()
+    sent = (before.values["exchange_out"] - before.values["exchange_in"])[0]
+    assert sent[1] > 30.0
+    settled = Settled(np.arange(N_NETWORKS) != 1, before, [])
+    row = limit(roster, book, 1, 1.0)
+    after, whole = stage.solve([row], settled=settled), stage.solve([row])
+    assert after.mu[0] > 0.01
+    np.testing.assert_allclose(after.values["violation"], 0.0, atol=1e-6)
+    now = (after.values["exchange_out"] - after.values["exchange_in"])[0]
+    assert now[1] < sent[1] - 20.0
+    assert now.sum() == pytest.approx(0.0, abs=1e-5)
+    assert whole.objective - 1e-6 <= after.objective <= 1.01 * whole.objective
 
 
 def test_prices_of_settled_networks_stay():
