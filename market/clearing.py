@@ -75,7 +75,8 @@ class ClearingResult:
     n_passes : int
         Number of solves.
     solver_s, wall_s, problem_s : float
-        Seconds inside the solver, altogether, and on putting the solver's problems together.
+        Seconds inside the solver (of two solves at a time the longer), altogether, and on putting
+        the problems together.
     coordination : Coordination
         How well networks agree that solve their own problems, and how often they were asked in
         all passes.
