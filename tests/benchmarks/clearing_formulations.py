@@ -25,6 +25,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import cvxpy as cp
 import numpy as np
@@ -41,7 +42,9 @@ from market.conic_problem import ConicProblem
 from market.first_stage import FirstStage
 from market.posed_stage import PosedStage
 from market.schedule import fixed_injection
-from market.solve import solve
+from market.solve import ALMOST
+from market.solvers import solve_with_clarabel
+from market.units import Units
 from simulation.run import prepare
 
 if TYPE_CHECKING:
@@ -143,17 +146,27 @@ def restated(case: Case, *, with_voltages: bool) -> float:
     problem = cp.Problem(new.problem.objective, new.problem.constraints + rows)
     data, _, inverse = problem.get_problem_data(cp.CLARABEL, ignore_dpp=True)
     dims = data[cp.settings.DIMS]
-    # The solver's settings are ours, as CVXPY's own equilibration stalls on the sparse problem.
-    solution = solve(
-        ConicProblem(
-            quadratic=sparse.triu(data["P"], format="csc"),
-            linear=data["c"],
-            matrix=sparse.csr_array(data["A"]),
-            offset=data["b"],
-            n_zero=dims.zero,
-            n_nonnegative=dims.nonneg,
-        )
+    # CVXPY's own equilibration stalls on the sparse problem, whose voltages and powers have no
+    # median in common, and which needs its linear solves refined.
+    stated = ConicProblem(
+        quadratic=sparse.triu(data["P"], format="csc"),
+        linear=data["c"],
+        matrix=sparse.csr_array(data["A"]),
+        offset=data["b"],
+        n_zero=dims.zero,
+        n_nonnegative=dims.nonneg,
     )
+    with mock.patch.object(Units, "of", return_value=Units(quantity=10.0, price=0.3)):
+        solution = solve_with_clarabel(
+            stated,
+            tolerance=1e-8,
+            enough=1e-7,
+            max_iterations=400,
+            equilibrate=False,
+            refine=with_voltages,
+        )
+    if solution.status not in ALMOST:
+        raise RuntimeError(f"the restated problem: {solution.status}")
     return float(solution.objective + inverse[-1][cp.settings.OFFSET])
 
 
