@@ -160,13 +160,14 @@ def restated(case: Case, *, with_voltages: bool) -> float:
         solution = solve_with_clarabel(
             stated,
             tolerance=1e-8,
-            enough=1e-7,
+            enough=1e-6,
             max_iterations=400,
             equilibrate=False,
             refine=with_voltages,
         )
     if solution.status not in ALMOST:
-        raise RuntimeError(f"the restated problem: {solution.status}")
+        print(f"  not solved: {solution.status}")
+        return float("nan")
     return float(solution.objective + inverse[-1][cp.settings.OFFSET])
 
 
