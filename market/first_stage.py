@@ -213,8 +213,8 @@ class FirstStage:
             problem = problem.with_columns(block.cost, block.equal, block.equal_to)
         # Second-order cones follow the linear rows.
         wanted = rows if settled is None else settled.others(rows)
-        ordered = sorted(wanted, key=lambda row: row.conic)
-        cones = ChanceCones.of(ordered, layout, len(problem.linear))
+        order = np.argsort([row.conic for row in wanted], kind="stable")
+        cones = ChanceCones.of([wanted[k] for k in order.tolist()], layout, len(problem.linear))
         dimensions = (cones.dimension,) * cones.n_conic
         problem = problem.with_rows(cones.matrix, cones.offset, cones.n_linear, dimensions)
         if block is not None:
@@ -228,7 +228,7 @@ class FirstStage:
             constant_cost=float(inverse[-1][cp.settings.OFFSET]),
             layout=layout,
             rows=tuple(rows),
-            ordered=ordered,
+            order=order,
             cones=cones,
             relaxed=None if relaxed is None or block is None else (relaxed, block),
             blocks=None if self._blocks is None else partial(self._coarsen, self._blocks, layout),
@@ -244,8 +244,8 @@ class FirstStage:
         # The compiled rows and, behind them, ours; those of the relaxation's balances are left out.
         balances = slice(base.n_zero, posed.problem.n_zero)
         z, n_base = np.delete(posed.factor * solution.z, balances), len(base.offset)
-        heads = posed.cones.heads(z[n_base:]) * SCALE
-        mu = dict(zip(map(id, posed.ordered), heads, strict=True))
+        mu = np.empty(len(posed.order))
+        mu[posed.order] = posed.cones.heads(z[n_base:]) * SCALE
         x = solution.x[:n_columns]
         values = self._values(x, posed.layout)
         objective = float(base.linear @ x) + posed.constant_cost + self._cost_of_squares(values)
@@ -255,17 +255,13 @@ class FirstStage:
             relaxation = relaxed.flow.read(solution.x[n_columns:], block.cost)
             objective += relaxation.cost
         duals = self._labelled.read(z[:n_base], base.n_zero)
-        settled = posed.settled
-        if settled is None:
-            all_mu = np.array([mu[id(row)] for row in posed.rows])
-        else:
-            others = settled.others(posed.rows)
-            all_mu = settled.mu(posed.rows, [mu[id(row)] for row in others])
-            duals = settled.duals(duals, self._networks_of)
+        if posed.settled is not None:
+            mu = posed.settled.mu(posed.rows, mu)
+            duals = posed.settled.duals(duals, self._networks_of)
         return Decisions(
             values=values,
             duals=duals,
-            mu=all_mu,
+            mu=mu,
             objective=objective,
             solver_s=solution.seconds,
             relaxation=relaxation,
@@ -308,12 +304,12 @@ class FirstStage:
     def _held(self, settled: Settled, layout: Layout) -> tuple[NDArray[np.bool_], Array]:
         """Columns of the devices of settled networks, and what these are."""
         stays, value = np.zeros(layout.n_columns, dtype=bool), np.zeros(layout.n_columns)
-        devices = settled.decisions.values.keys() - TRADES
-        for name in sorted(devices):
-            before = settled.decisions.values[name]
-            place = slice(layout.start[name], layout.start[name] + before.size)
-            stays[place] = np.repeat(settled.columns(name, self._networks_of), len(before))
-            value[place] = before.ravel(order="F")
+        for name, before in settled.decisions.values.items():
+            if name not in TRADES:
+                place = slice(layout.start[name], layout.start[name] + before.size)
+                held = settled.columns(name, before.shape[1], self._networks_of)
+                stays[place] = np.repeat(held, len(before))
+                value[place] = before.ravel(order="F")
         return stays, value
 
     def _joining(self, problem: ConicProblem) -> NDArray[np.bool_] | None:

@@ -43,9 +43,10 @@ class PosedStage:
         What no decision changes. [EUR]
     layout : Layout
         Where the variables are.
-    rows, ordered : sequence of ChanceRow
-        The chance constraints as they were given, and as they stand in the problem, but for those
-        of settled networks.
+    rows : tuple of ChanceRow
+        The chance constraints as they were given.
+    order : ndarray of int
+        Order in which those of networks that are not settled stand in the problem.
     cones : ChanceCones
         Their rows.
     relaxed : tuple of RelaxedGrid and Block, optional
@@ -59,7 +60,7 @@ class PosedStage:
     settled : Settled, optional
         Networks that stay as an earlier pass left them.
     held : tuple of ndarray of bool and ndarray, shape (n_columns,) each, optional
-        Their columns, and what these are.
+        Their columns, and what these are; not together with blocks.
     """
 
     problem: ConicProblem
@@ -68,7 +69,7 @@ class PosedStage:
     constant_cost: float
     layout: Layout
     rows: tuple[ChanceRow, ...]
-    ordered: list[ChanceRow]
+    order: NDArray[np.intp]
     cones: ChanceCones
     relaxed: tuple[RelaxedGrid, Block] | None
     blocks: Callable[[ConicProblem], Coarse] | None

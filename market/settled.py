@@ -53,42 +53,45 @@ class Settled:
         """Chance constraints of the networks that are solved again."""
         return [row for row in rows if not self.networks[row.network]]
 
-    def columns(self, name: str, networks_of: Mapping[str, NDArray[np.intp]]) -> Mask:
+    def columns(
+        self, name: str, n_entries: int, networks_of: Mapping[str, NDArray[np.intp]]
+    ) -> Mask:
         """Which entries of a variable, or of a dual, stay, shape (n_entries,).
 
         Parameters
         ----------
         name : str
             The variable, or the label of the constraint.
+        n_entries : int
+            How many it has a step.
         networks_of : mapping of str to ndarray
             What :func:`market.networks.networks_of_kinds` gives.
         """
         stays = self.networks[networks_of[KIND_OF[name]]]
-        before = (self.decisions.values | self.decisions.duals)[name]
         # The entries of a kind stand there once or several times over (signals, price blocks).
-        return np.tile(stays, before.shape[1] // len(stays)) if len(stays) else stays
+        return np.tile(stays, n_entries // len(stays)) if len(stays) else stays
 
     def duals(
         self, found: Mapping[str, Array], networks_of: Mapping[str, NDArray[np.intp]]
     ) -> dict[str, Array]:
         """Complete the duals of the networks that were solved again."""
         out = dict(found)
-        for name in found:
+        for name, before in self.decisions.duals.items():
             if name in KIND_OF:
-                stays = self.columns(name, networks_of)
-                out[name] = np.where(stays, self.decisions.duals[name], found[name])
+                stays = self.columns(name, before.shape[1], networks_of)
+                out[name] = np.where(stays, before, found[name])
         return out
 
-    def mu(self, rows: Sequence[ChanceRow], found: Sequence[float]) -> Array:
+    def mu(self, rows: Sequence[ChanceRow], found: Array) -> Array:
         """Complete the duals of the chance constraints. [EUR/p.u.]
 
         Parameters
         ----------
         rows : sequence of ChanceRow
             All of this pass. Those of settled networks are what they were.
-        found : sequence of float
-            Duals of :meth:`others`.
+        found : ndarray
+            Duals of :meth:`others`. [EUR/p.u.]
         """
-        new, pairs = iter(found), zip(self.rows, self.decisions.mu.tolist(), strict=True)
+        new, pairs = iter(found.tolist()), zip(self.rows, self.decisions.mu.tolist(), strict=True)
         old = iter([dual for row, dual in pairs if self.networks[row.network]])
         return np.array([next(old if self.networks[row.network] else new) for row in rows])

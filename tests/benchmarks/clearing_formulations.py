@@ -42,8 +42,7 @@ from market.conic_problem import ConicProblem
 from market.first_stage import FirstStage
 from market.posed_stage import PosedStage
 from market.schedule import fixed_injection
-from market.solve import ALMOST
-from market.solvers import solve_with_clarabel
+from market.solve import ALMOST, LADDER
 from market.units import Units
 from simulation.run import prepare
 
@@ -157,13 +156,8 @@ def restated(case: Case, *, with_voltages: bool) -> float:
         n_nonnegative=dims.nonneg,
     )
     with mock.patch.object(Units, "of", return_value=Units(quantity=10.0, price=0.3)):
-        solution = solve_with_clarabel(
-            stated,
-            tolerance=1e-8,
-            enough=1e-6,
-            max_iterations=400,
-            equilibrate=False,
-            refine=with_voltages,
+        solution = LADDER[0].solver(
+            stated, tolerance=1e-8, enough=1e-6, max_iterations=400, refine=with_voltages
         )
     if solution.status not in ALMOST:
         print(f"  not solved: {solution.status}")

@@ -93,7 +93,7 @@ def test_what_is_settled_stays_and_the_rest_is_optimal_beside_it():
     after = stage.solve([], settled=settled)
     assert after.objective == pytest.approx(before.objective, abs=1e-6)
     for name in before.values.keys() - TRADES:
-        stays = settled.columns(name, stage._networks_of)
+        stays = settled.columns(name, before.values[name].shape[1], stage._networks_of)
         ours, expected = after.values[name][:, stays], before.values[name][:, stays]
         np.testing.assert_array_equal(ours, expected, err_msg=name)
 
@@ -126,7 +126,7 @@ def test_prices_of_settled_networks_stay():
     assert after.mu[0] == both.mu[0]
     assert after.mu[1] != pytest.approx(both.mu[1], abs=1e-9)
     for label in ("imports_min", "bought_max", "pool_balance", "storage_dynamics"):
-        stays = settled.columns(label, stage._networks_of)
+        stays = settled.columns(label, both.duals[label].shape[1], stage._networks_of)
         ours, expected = after.duals[label][:, stays], both.duals[label][:, stays]
         np.testing.assert_array_equal(ours, expected, err_msg=label)
 

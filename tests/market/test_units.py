@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from market.parameters import SecondStage
-from market.solvers import solve_with_clarabel
+from market.solve import LADDER
 from market.units import SLACKS_PER_MPU, SMALLEST_ROOM_KW, Units, row_units
 from tests.market import builders as b
 
@@ -20,15 +20,7 @@ PROBLEM = b.conic(
 )
 
 
-def ask(problem):
-    return solve_with_clarabel(
-        problem,
-        tolerance=1e-9,
-        enough=1e-8,
-        max_iterations=100,
-        equilibrate=False,
-        refine=False,
-    )
+ask = LADDER[0].solver
 
 
 def test_a_solution_is_told_in_the_units_of_the_problem():
