@@ -19,6 +19,7 @@ from grid.units import S_BASE_KVA
 from market.bid_checks import faults, shown
 from market.conditional import sample_weights
 from market.finite import require_finite
+from market.grid_rows import Phasors
 from market.impedances import BranchFlowData
 from market.offers import ErrorSamples, NetworkOffer, PastErrors
 from market.price_blocks import n_blocks
@@ -37,22 +38,30 @@ if TYPE_CHECKING:
     from market.nodal_prices import NodalPrices
 
     Array = NDArray[np.float64]
+    Complex = NDArray[np.complex128]
 
 log = logging.getLogger(__name__)
 
-CONNECTION_OVER_SUBSTATION = 2.0
-"""Largest load that a peer may bid over the rating of its network's substation. [-]"""
+CONNECTION_OVER_SUBSTATION, CONNECTION_OVER_LOAD = 2.0, 4.0
+"""A peer may bid a load up to this many times the rating of its network's substation or, where that
+is more, up to this many times its own registered load: a load that is real is never refused because
+the substation is too small for it. [-]"""
 
 
 @dataclass(frozen=True, eq=False)
 class _Sensitivities:
-    """Sensitivities of the limit rows in one step."""
+    """Sensitivities of the limit rows, and of their phasors, in one step."""
 
     of_buses: Array
     """To the active power of every bus, (n_rows, n_lines). [p.u./kW]"""
     d_p: Array
     d_q: Array
     """To the active and reactive power of every member, (n_rows, n_members). [p.u./kW]"""
+    phasors_of_buses: Complex
+    """Of the phasors to the active power of every bus, (n_phasors, n_lines). [p.u./kW]"""
+    phasors_d_p: Complex
+    phasors_d_q: Complex
+    """Of the phasors to the power of every member, (n_phasors, n_members). [p.u./kW]"""
 
 
 class DnOperator(mesa.Agent):
@@ -91,10 +100,9 @@ class DnOperator(mesa.Agent):
             LinDistFlow.of(network) if settings.grid_model == "lindistflow" else AcModel(network)
         )
         self._bus = np.array([network.position[peer.bus] - 1 for peer in peers], dtype=np.intp)
-        # No single connection carries more than all of them together are built for.
-        connection_kw = CONNECTION_OVER_SUBSTATION * network.substation_kva
         self._rating = {
-            peer.peer_id: replace(registration(peer), connection_kw=connection_kw) for peer in peers
+            peer.peer_id: replace(registration(peer), connection_kw=_connection_kw(peer, network))
+            for peer in peers
         }
         self._to_p, self._to_q, self._renewable_to_p = _source_matrices(peers, position)
         self._step = 0
@@ -232,7 +240,7 @@ class DnOperator(mesa.Agent):
         Returns
         -------
         NetworkOffer
-            The model; where the power flow has no solution it stands at zero injections.
+            The model; where the power flow has no solution it stands at a part of the injections.
 
         Raises
         ------
@@ -248,17 +256,24 @@ class DnOperator(mesa.Agent):
                 d_p, d_q = point.sensitivities(t)
                 self._require_finite("sensitivity", d_p)
                 self._require_finite("sensitivity", d_q)
-                at_members = d_p[:, self._bus], d_q[:, self._bus]
-                self._sensitivities[self._step + t] = _Sensitivities(d_p, *at_members)
+                phasor_d_p, phasor_d_q = point.phasor_sensitivities(t)
+                self._sensitivities[self._step + t] = _Sensitivities(
+                    of_buses=d_p,
+                    d_p=d_p[:, self._bus],
+                    d_q=d_q[:, self._bus],
+                    phasors_of_buses=phasor_d_p,
+                    phasors_d_p=phasor_d_p[:, self._bus],
+                    phasors_d_q=phasor_d_q[:, self._bus],
+                )
         known = [self._sensitivities[self._step + t] for t in range(len(p_kw))]
         loss_d_p, loss_d_q = self._loss_gradient(point)
         if self._window_is_new:  # the market prices losses as they are offered first
             self._loss_d_p, self._window_is_new = loss_d_p, False
-        kept = point.solved[:, None]
+        part = point.scale[:, None]
         offer = NetworkOffer(
             network=self.network,
-            p_kw=np.where(kept, p_kw, 0.0),
-            q_kvar=np.where(kept, q_kvar, 0.0),
+            p_kw=part * p_kw,
+            q_kvar=part * q_kvar,
             value=point.value,
             limit=self.rows.limit,
             parent=self.rows.parent,
@@ -267,7 +282,13 @@ class DnOperator(mesa.Agent):
             loss_kw=point.loss_kw,
             loss_d_p=loss_d_p[:, self._bus],
             loss_d_q=loss_d_q[:, self._bus],
-            converged=point.solved,
+            converged=point.scale == 1.0,
+            phasors=Phasors(
+                row=self.rows.phasor_row,
+                value=point.phasors,
+                d_p={t: s.phasors_d_p for t, s in enumerate(known)},
+                d_q={t: s.phasors_d_q for t, s in enumerate(known)},
+            ),
         )
         for name in ("value", "loss_kw", "loss_d_p", "loss_d_q"):
             self._require_finite(name, getattr(offer, name))
@@ -309,8 +330,8 @@ class DnOperator(mesa.Agent):
             The price ``dlmp`` and its components ``energy``, ``loss``, ``voltage`` and ``risk``.
             [EUR/kWh]
         """
-        sensitivity = self._sensitivities[self._step + k].of_buses
-        out = prices.of_consumers(network, k, sensitivity)
+        s = self._sensitivities[self._step + k]
+        out = prices.of_consumers(network, k, s.of_buses, s.phasors_of_buses)
         out["loss"] = -loss_price * self._loss_d_p[k]
         out["dlmp"] = out["dlmp"] + out["loss"]
         bus, first, count = np.unique(self._bus, return_index=True, return_counts=True)
@@ -338,7 +359,7 @@ class DnOperator(mesa.Agent):
             return point.loss_gradient()
         except SensitivityError as error:
             log.warning("step %d: %s; its losses count as constant", self._step, error)
-            nothing = np.zeros((len(point.solved), self.grid.n_lines))
+            nothing = np.zeros((len(point.scale), self.grid.n_lines))
             return nothing, nothing
 
     def bus_injections(self, per_peer: Array) -> Array:
@@ -353,6 +374,14 @@ class DnOperator(mesa.Agent):
         point = self._grid_model.at(self.bus_injections(p_kw), self.bus_injections(q_kvar))
         self.ac_seconds += time.perf_counter() - start
         return point
+
+
+def _connection_kw(peer: PeerSpec, network: RadialNetwork) -> float:
+    """Largest load that a peer may bid, active or reactive. [kW, kvar]"""
+    registered = max(peer.load_kw + peer.flexible_kw, abs(peer.load_kvar))
+    return max(
+        CONNECTION_OVER_SUBSTATION * network.substation_kva, CONNECTION_OVER_LOAD * registered
+    )
 
 
 def _source_matrices(

@@ -294,6 +294,7 @@ class Dso(mesa.Agent):
             members = roster.members(d)
             devices = np.flatnonzero(roster.network_of[roster.recourse] == d)
             owner = np.searchsorted(members, roster.recourse[devices])
-            value = offer.rows_at(k, p_kw[members], revealed.q_kvar[members])
-            states.append(GridState(value, offer.limit, offer.d_p[k][:, owner], devices))
+            rows = offer.rows(k, result.audits[d][k].half_planes)
+            value = rows.at(p_kw[members], revealed.q_kvar[members])
+            states.append(GridState(value, rows.limit, rows.d_p[:, owner], devices))
         return states

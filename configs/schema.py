@@ -249,7 +249,8 @@ class Market(Settings):
     cadence_steps: int = Field(default=1, ge=1, le=limits.WINDOW_STEPS)
     """Steps that one clearing binds: 1 is rolling, 24 hourly steps a day-ahead market."""
     max_passes: int = Field(default=6, ge=1, le=50)
-    """Largest number of solve-and-relinearise passes of one clearing."""
+    """Largest number of solve-and-relinearise passes of one clearing; up to twice as many as long
+    as none keeps the promise."""
     violation_price_eur_per_pu_h: Positive = 5e5
     """Price of a constraint that cannot be kept, far above any market price. [EUR/(p.u. h)]"""
     pricing: Pricing = "mid_market_rate"
@@ -462,6 +463,9 @@ class ScenarioConfig(Settings):
     """Monte Carlo checks."""
     emissions: Emissions = Emissions()
     """Emission intensities."""
+    max_uncertified_share: Share = 0.01
+    """A run whose clearings do not keep their promise in a larger share of the network-steps than
+    this ends with exit code 3, as one whose limits cannot be kept. [-]"""
     max_fallback_share: Share = 0.01
     """Largest share of the steps in which a solver may fail, whatever stood in for it: above it,
     the run ends with exit code 3."""

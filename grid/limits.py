@@ -3,6 +3,10 @@
 Each is a row ``value <= limit`` in per unit: bus voltages against their upper limits, their
 negatives against the lower limits, line currents over their ratings, and the substation's
 apparent power over its rating. The row order is fixed by :class:`LimitRows`.
+
+Loadings are magnitudes of complex quantities, the *phasors*: line currents and the substation's
+power over their ratings. A magnitude has a kink where nothing flows, a phasor has none: it is
+smooth in the injections everywhere, and nearly affine.
 """
 
 from __future__ import annotations
@@ -78,9 +82,24 @@ class LimitRows:
     def value(self, point: OperatingPoint) -> NDArray[np.float64]:
         """Evaluate the rows at AC operating points, shape (n_steps, n_rows). [p.u.]"""
         vm = point.vm_pu[:, 1:]
-        loading = np.abs(point.line_current) / self.network.max_i_pu
-        substation = np.abs(point.source_power)[:, None] * S_BASE_KVA / self.network.substation_kva
-        return np.hstack([vm, -vm, loading, substation])
+        return np.hstack([vm, -vm, np.abs(self.phasors(point))])
+
+    @property
+    def phasor_row(self) -> NDArray[np.intp]:
+        """Row that holds the magnitude of each phasor, shape (n_lines + 1,)."""
+        return np.arange(2 * self.network.n_lines, self.n_rows)
+
+    def phasors(self, point: OperatingPoint) -> NDArray[np.complex128]:
+        """Line currents and the substation's power over their ratings. [p.u.]
+
+        Returns
+        -------
+        ndarray of complex, shape (n_steps, n_lines + 1)
+            Away from the source, as drawn from upstream; the substation's power comes last.
+        """
+        current = point.line_current / self.network.max_i_pu
+        substation = point.source_power[:, None] * (S_BASE_KVA / self.network.substation_kva)
+        return np.hstack([current, substation])
 
     def sensitivities(
         self, point: OperatingPoint, step: int
@@ -99,24 +118,48 @@ class LimitRows:
         d_p, d_q : ndarray, shape (n_rows, n_buses - 1)
             Change of each row per injection at each bus. [p.u./kW, p.u./kvar]
         """
-        d_p, d_q = (self._chain(point, step, d) for d in point.voltage_derivatives(step))
+        phasors = self.phasors(point)[step]
+        d_p, d_q = (
+            self._rows_change(point.voltage[step], d_voltage, phasors)
+            for d_voltage in point.voltage_derivatives(step)
+        )
         return d_p, d_q
 
-    def _chain(
-        self, point: OperatingPoint, step: int, d_voltage: NDArray[np.complex128]
+    def phasor_sensitivities(
+        self, point: OperatingPoint, step: int
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Differentiate the phasors at one step; arguments as in :meth:`sensitivities`.
+
+        Returns
+        -------
+        d_p, d_q : ndarray of complex, shape (n_lines + 1, n_buses - 1)
+            Change of each phasor per injection at each bus. [p.u./kW, p.u./kvar]
+        """
+        v = point.voltage[step]
+        d_p, d_q = (self._phasor_change(v, d) for d in point.voltage_derivatives(step))
+        return d_p, d_q
+
+    def _rows_change(
+        self,
+        v: NDArray[np.complex128],
+        d_voltage: NDArray[np.complex128],
+        phasors: NDArray[np.complex128],
     ) -> NDArray[np.float64]:
         """Carry a change of the voltages through to the rows."""
-        network = self.network
-        v = point.voltage[step]
         d_vm = _magnitude_change(v[1:], d_voltage)
+        d_loading = _magnitude_change(phasors, self._phasor_change(v, d_voltage))
+        return np.vstack([d_vm, -d_vm, d_loading])
+
+    def _phasor_change(
+        self, v: NDArray[np.complex128], d_voltage: NDArray[np.complex128]
+    ) -> NDArray[np.complex128]:
+        """Carry a change of the voltages through to the phasors."""
+        network = self.network
         feeding = np.vstack([np.zeros(d_voltage.shape[1]), d_voltage])[network.parent]
         d_current = (feeding - d_voltage) / network.z_pu[:, None]
-        i = point.line_current[step]
-        d_loading = _magnitude_change(i, d_current) / network.max_i_pu[:, None]
         d_source = v[0] * np.conj(d_current[network.parent == 0].sum(axis=0))
-        d_substation = _magnitude_change(point.source_power[step : step + 1], d_source[None, :])
         scale = S_BASE_KVA / network.substation_kva
-        return np.vstack([d_vm, -d_vm, d_loading, d_substation * scale])
+        return np.vstack([d_current / network.max_i_pu[:, None], scale * d_source])
 
 
 def _magnitude_change(

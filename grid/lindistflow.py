@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grid.network_model import smaller
 from grid.units import S_BASE_KVA
 
 if TYPE_CHECKING:
@@ -67,19 +68,20 @@ class LinDistFlow:
     def at(self, p_kw: Array, q_kvar: Array) -> LinDistFlowPoint:
         """Evaluate the network at injections.
 
-        A step whose load would push a squared voltage to zero or below stands at no injections.
+        A step whose load would push a squared voltage to zero or below stands at a part of it.
 
         Parameters
         ----------
         p_kw, q_kvar : ndarray, shape (n_steps, n_buses - 1)
             Injections into the grid at every bus but the source. [kW, kvar]
         """
-        v = self._squared_voltage(p_kw, q_kvar)
-        solved: NDArray[np.bool_] = np.asarray((v > 0).all(axis=1))
-        kept = solved[:, None]
-        return LinDistFlowPoint(
-            self, np.where(kept, p_kw, 0.0), np.where(kept, q_kvar, 0.0), solved
-        )
+        scale = np.ones(len(p_kw))
+        while True:
+            part = scale[:, None]
+            failed = ~(self._squared_voltage(part * p_kw, part * q_kvar) > 0).all(axis=1)
+            if not failed.any():
+                return LinDistFlowPoint(self, part * p_kw, part * q_kvar, scale)
+            scale[failed] = smaller(scale[failed])
 
     def _net(self, p_kw: Array, q_kvar: Array) -> tuple[Array, Array]:
         """Injections with those of the shunts, (n_steps, n_buses - 1). [p.u.]"""
@@ -103,14 +105,15 @@ class LinDistFlowPoint:
         The network's matrices.
     p_kw, q_kvar : ndarray, shape (n_steps, n_buses - 1)
         Injections into the grid. [kW, kvar]
-    solved : ndarray of bool, shape (n_steps,)
-        Steps whose squared voltages are positive; the others stand at no injections.
+    scale : ndarray, shape (n_steps,)
+        Part of the injections that were asked for at which the model stands: see
+        :class:`~grid.network_model.NetworkPoint`. [-]
     """
 
     model: LinDistFlow
     p_kw: Array
     q_kvar: Array
-    solved: NDArray[np.bool_]
+    scale: Array
 
     @cached_property
     def vm_pu(self) -> Array:
@@ -134,10 +137,14 @@ class LinDistFlowPoint:
     @property
     def value(self) -> Array:
         """Limit rows in the order of :class:`~grid.limits.LimitRows`, (n_steps, n_rows). [p.u.]"""
-        network, vm = self.model.network, self.vm_pu
-        loading = np.abs(self.line_power) / network.max_i_pu
-        substation = np.abs(self.source_power)[:, None] * S_BASE_KVA / network.substation_kva
-        return np.hstack([vm, -vm, loading, substation])
+        return np.hstack([self.vm_pu, -self.vm_pu, np.abs(self.phasors)])
+
+    @property
+    def phasors(self) -> NDArray[np.complex128]:
+        """Powers of the lines and of the substation over their ratings, (n_steps, n_lines + 1)."""
+        network = self.model.network
+        substation = self.source_power[:, None] * S_BASE_KVA / network.substation_kva
+        return np.hstack([self.line_power / network.max_i_pu, substation])
 
     def sensitivities(self, step: int) -> tuple[Array, Array]:
         """Differentiate the rows at one step.
@@ -147,18 +154,31 @@ class LinDistFlowPoint:
         d_p, d_q : ndarray, shape (n_rows, n_buses - 1)
             Change of each row per injection at each bus. [p.u./kW, p.u./kvar]
         """
-        model, network = self.model, self.model.network
-        line = _direction(self.line_power[step])[:, None] * model.downstream
-        line /= network.max_i_pu[:, None]
-        source = _direction(self.source_power[step : step + 1]) * np.ones((1, network.n_lines))
-        source *= S_BASE_KVA / network.substation_kva
-        # An injection relieves every branch towards the source.
-        relief = -np.vstack([line, source])
+        direction = np.conj(_direction(self.phasors[step]))[:, None]
         out = []
-        for z, part in ((model.resistance_pu, relief.real), (model.reactance_pu, relief.imag)):
-            d_vm = z / self.vm_pu[step][:, None]
-            out.append(np.vstack([d_vm, -d_vm, part]) / S_BASE_KVA)
+        paths = (self.model.resistance_pu, self.model.reactance_pu)
+        for z, d_phasor in zip(paths, self.phasor_sensitivities(step), strict=True):
+            d_vm = z / self.vm_pu[step][:, None] / S_BASE_KVA
+            out.append(np.vstack([d_vm, -d_vm, (direction * d_phasor).real]))
         return out[0], out[1]
+
+    def phasor_sensitivities(
+        self, step: int
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Differentiate the phasors, which are affine: the same at every step.
+
+        Returns
+        -------
+        d_p, d_q : ndarray of complex, shape (n_lines + 1, n_buses - 1)
+            Change of each phasor per injection at each bus. [p.u./kW, p.u./kvar]
+        """
+        del step
+        network = self.model.network
+        line = self.model.downstream / network.max_i_pu[:, None]
+        source = np.full((1, network.n_lines), S_BASE_KVA / network.substation_kva)
+        # An injection relieves every branch towards the source.
+        d_p = np.vstack([line, source]) * (-1 / S_BASE_KVA + 0j)
+        return d_p, 1j * d_p
 
     @property
     def loss_kw(self) -> Array:

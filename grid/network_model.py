@@ -21,14 +21,29 @@ if TYPE_CHECKING:
     from grid.network import RadialNetwork
 
     Array = NDArray[np.float64]
+    Phasors = NDArray[np.complex128]
+
+
+SMALLEST_PART = 1 / 64
+"""Injections of which not even this part has a solution are taken for none at all."""
+
+
+def smaller(scale: Array) -> Array:
+    """Halve parts of injections, and take nothing for what is too small."""
+    half = scale / 2
+    return np.where(half < SMALLEST_PART, 0.0, half)
 
 
 class NetworkPoint(Protocol):
     """A network at the injections of several steps."""
 
     @property
-    def solved(self) -> NDArray[np.bool_]:
-        """Steps whose injections the model can answer; the others stand at none, (n_steps,)."""
+    def scale(self) -> Array:
+        """Part of the injections at which the model stands, (n_steps,). [-]
+
+        One where they have a solution; else the largest of their halves, quarters and so on that
+        has one.
+        """
 
     @property
     def value(self) -> Array:
@@ -40,6 +55,13 @@ class NetworkPoint(Protocol):
 
     def sensitivities(self, step: int) -> tuple[Array, Array]:
         """Rows per injection, shape (n_rows, n_buses - 1) each. [p.u./kW, p.u./kvar]"""
+
+    @property
+    def phasors(self) -> Phasors:
+        """Complex quantities whose magnitudes are limited, (n_steps, n_phasors). [p.u.]"""
+
+    def phasor_sensitivities(self, step: int) -> tuple[Phasors, Phasors]:
+        """Phasors per injection, shape (n_phasors, n_buses - 1) each. [p.u./kW, p.u./kvar]"""
 
     def loss_gradient(self) -> tuple[Array, Array]:
         """Losses per injection, shape (n_steps, n_buses - 1) each. [kW/kW, kW/kvar]"""
@@ -76,17 +98,16 @@ class AcModel:
         return self._impedance.z.real
 
     def at(self, p_kw: Array, q_kvar: Array) -> AcPoint:
-        """Solve the power flows; a step without a solution stands at zero injections."""
+        """Solve the power flows; a step without a solution stands at a part of its injections."""
         voltage = self._power_flow.solve(p_kw, q_kvar)
-        solved: NDArray[np.bool_] = np.asarray(np.isfinite(voltage).all(axis=1))
-        if not solved.all():
-            idle = np.zeros((1, p_kw.shape[1]))
-            voltage[~solved] = self._power_flow.solve(idle, idle)
-        kept = solved[:, None]
-        point = OperatingPoint(
-            self._impedance, voltage, np.where(kept, p_kw, 0.0), np.where(kept, q_kvar, 0.0)
-        )
-        return AcPoint(self._rows, point, solved)
+        scale = np.ones(len(voltage))
+        while (failed := ~np.isfinite(voltage).all(axis=1)).any():
+            scale[failed] = smaller(scale[failed])
+            part = scale[failed, None]
+            voltage[failed] = self._power_flow.solve(part * p_kw[failed], part * q_kvar[failed])
+        part = scale[:, None]
+        point = OperatingPoint(self._impedance, voltage, part * p_kw, part * q_kvar)
+        return AcPoint(self._rows, point, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +116,7 @@ class AcPoint:
 
     rows: LimitRows
     point: OperatingPoint
-    solved: NDArray[np.bool_]
+    scale: Array
 
     @property
     def value(self) -> Array:
@@ -110,6 +131,15 @@ class AcPoint:
     def sensitivities(self, step: int) -> tuple[Array, Array]:
         """Differentiate the rows at one step. [p.u./kW, p.u./kvar]"""
         return self.rows.sensitivities(self.point, step)
+
+    @property
+    def phasors(self) -> Phasors:
+        """Line currents and the substation's power over their ratings. [p.u.]"""
+        return self.rows.phasors(self.point)
+
+    def phasor_sensitivities(self, step: int) -> tuple[Phasors, Phasors]:
+        """Differentiate the phasors at one step. [p.u./kW, p.u./kvar]"""
+        return self.rows.phasor_sensitivities(self.point, step)
 
     def loss_gradient(self) -> tuple[Array, Array]:
         """Differentiate the losses; raises :class:`SensitivityError` next to voltage collapse."""

@@ -73,7 +73,8 @@ class BatchPowerFlow:
             continue_on_batch_error=True,
             threading=-1,
         )[ComponentType.node]
-        voltage = result["u_pu"] * np.exp(1j * result["u_angle"])
+        with np.errstate(invalid="ignore"):  # of scenarios that failed
+            voltage = result["u_pu"] * np.exp(1j * result["u_angle"])
         error = self._model.batch_error
         if error is not None:
             voltage[np.asarray(error.failed_scenarios)] = np.nan

@@ -22,7 +22,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -93,6 +93,10 @@ class OperatingPoint:
     voltage: NDArray[np.complex128]
     p_kw: NDArray[np.float64]
     q_kvar: NDArray[np.float64]
+    _derivatives: dict[int, tuple[NDArray[np.complex128], NDArray[np.complex128]]] = field(
+        default_factory=dict, init=False
+    )
+    """Derivatives of the voltages by step, as far as they have been asked for."""
 
     @cached_property
     def vm_pu(self) -> NDArray[np.float64]:
@@ -172,6 +176,12 @@ class OperatingPoint:
         d_p, d_q : ndarray of complex, shape (n_buses - 1, n_buses - 1)
             Change of the voltage (row) per injection (column). [p.u./kW, p.u./kvar]
         """
+        if step not in self._derivatives:
+            self._derivatives[step] = self._differentiate(step)
+        return self._derivatives[step]
+
+    def _differentiate(self, step: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Solve the linear system of the module's docstring for one step."""
         v_bar = np.conj(self.voltage[step, 1:])
         a = self.model.z * (self._injected_current[step] / v_bar)
         b = self.model.z / v_bar

@@ -40,18 +40,37 @@ class Violation:
     """Why; see :func:`find_violations`."""
 
 
+@dataclass(frozen=True)
+class MissedLimit:
+    """One limit that a schedule misses, with its margin, where nothing was promised."""
+
+    element: int
+    kind: str
+    """As in :class:`Violation`."""
+    missed_pu: float
+    """By how much, in per unit of the quantity. [p.u.]"""
+
+
+def missed_limits(rows: LimitRows, missed_pu: Array) -> tuple[MissedLimit, ...]:
+    """List the limits that a schedule misses, given by how much it misses each, (n_rows,)."""
+    return tuple(
+        MissedLimit(int(rows.element[r]), str(rows.kind[r]), float(missed_pu[r]))
+        for r in np.flatnonzero(missed_pu > TOLERANCE_PU)
+    )
+
+
 def find_violations(
     rows: LimitRows,
     actual: Array,
     promised: Array,
     delivered: Array,
     *,
-    fallback: bool,
+    excuse: str = "",
 ) -> list[Violation]:
     """List the limits that the AC replay exceeds, each with its cause.
 
-    The cause is ``fallback`` when the step was not cleared regularly; ``tail`` when the linear
-    model violates the limit too at the realised errors, as it may with the promised
+    The cause is the excuse where there is one, as nothing was promised then; ``tail`` when the
+    linear model violates the limit too at the realised errors, as it may with the promised
     probability; ``recourse`` when it does so only because devices, flexible loads included, could
     not deliver what was scheduled and asked; else ``linearisation``.
 
@@ -65,8 +84,9 @@ def find_violations(
         Values of the linear model at the realised errors and the full recourse policy. [p.u.]
     delivered : ndarray, shape (n_rows,)
         Values of the linear model at the realised injections. [p.u.]
-    fallback : bool
-        Whether the step's clearing was degraded.
+    excuse : str
+        Why the clearing promised nothing: ``fallback`` of the solver, ``no_room`` for the limits,
+        or passes that ended ``unsettled``; empty where it keeps its promise.
 
     Returns
     -------
@@ -75,8 +95,8 @@ def find_violations(
     """
     out = []
     for r in np.flatnonzero(actual > rows.limit + TOLERANCE_PU):
-        if fallback:
-            cause = "fallback"
+        if excuse:
+            cause = excuse
         elif promised[r] > rows.limit[r] + TOLERANCE_PU:
             cause = "tail"
         elif delivered[r] > rows.limit[r] + TOLERANCE_PU:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from market.calibration import Audit
+    from market.calibration import Audit, Promise
     from market.safety_factors import SafetyFactor
-    from market.schedule import Schedule
 
+    Array = NDArray[np.float64]
     Audits = tuple[tuple[Audit, ...], ...]
     """By network and binding step."""
 
@@ -27,6 +27,19 @@ CLOSE_CERTIFICATE = 0.001
 """How far a certificate may exceed the risk level without another pass."""
 NO_ROOM_PU = 1e-6
 """A schedule whose grid constraints are missed by more than this had no room. [p.u.]"""
+
+
+SAME_SLACK = 0.05
+"""Two passes agree on slack that differs by less than this part of it. [-]"""
+
+
+def unsure(violation_pu: Array, before_pu: Array | None) -> NDArray[np.bool_]:
+    """Where a pass bought slack that the pass before did not, (n_steps, n_networks)."""
+    bought: NDArray[np.bool_] = violation_pu > NO_ROOM_PU
+    if before_pu is None:
+        return bought
+    differs: NDArray[np.bool_] = np.abs(violation_pu - before_pu) > SAME_SLACK * violation_pu
+    return bought & differs
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +61,61 @@ class Acceptance:
         """Largest certificate that needs no further pass."""
         return self.factor.risk_level + CLOSE_CERTIFICATE
 
-    def settled(self, audits: Audits, schedule: Schedule) -> NDArray[np.bool_]:
-        """Whether every margin is kept and no binding one exceeds its need, (n_networks,)."""
-        return np.array(
-            [
-                all(
-                    self._kept(audit, schedule.violation[step, network])
-                    for step, audit in enumerate(of_network)
-                )
-                for network, of_network in enumerate(audits)
-            ]
+    def settled(
+        self, audits: Audits, violation_pu: Array, before_pu: Array | None
+    ) -> NDArray[np.bool_]:
+        """Whether every margin is kept and no binding one exceeds its need, (n_networks,).
+
+        Slack counts as needed only when two passes agree on it: the first may have bought it for a
+        linear model far from its schedule, in the steps that bind or further ahead.
+
+        Parameters
+        ----------
+        audits : tuple of tuple of Audit
+            By network and binding step.
+        violation_pu : ndarray, shape (n_steps, n_networks)
+            Slack that the pass bought. [p.u.]
+        before_pu : ndarray, shape (n_steps, n_networks), optional
+            Slack that the pass before bought; none in the first pass. [p.u.]
+        """
+        kept = [
+            all(self._kept(audit, violation_pu[t, d]) for t, audit in enumerate(of_network))
+            for d, of_network in enumerate(audits)
+        ]
+        settled: NDArray[np.bool_] = np.array(kept) & ~unsure(violation_pu, before_pu).any(axis=0)
+        return settled
+
+    def judged(self, audits: Audits, violation_pu: Array) -> Audits:
+        """Say of every network and binding step what became of its promise.
+
+        A promise that is not kept has *no room* where the clearing bought slack, since no schedule
+        keeps the limits and their margins; otherwise the passes ended *unsettled*, before they
+        agreed with the power flow. Either way a limit binds, whatever its dual is.
+
+        Parameters
+        ----------
+        audits : tuple of tuple of Audit
+            By network and binding step.
+        violation_pu : ndarray, shape (n_steps, n_networks)
+            Slack that the clearing bought. [p.u.]
+        """
+        return tuple(
+            tuple(self._judged(audit, float(violation_pu[t, d])) for t, audit in enumerate(own))
+            for d, own in enumerate(audits)
         )
+
+    def _judged(self, audit: Audit, violation_pu: float) -> Audit:
+        """Judge one network and step."""
+        if self._promised(audit):
+            return audit
+        promise: Promise = "no_room" if violation_pu > NO_ROOM_PU else "unsettled"
+        return replace(audit, promise=promise, binding=True)
+
+    def _promised(self, audit: Audit) -> bool:
+        """Whether what the method promises is kept, within rounding."""
+        if self.factor.exact_joint:
+            return audit.certificate <= self.factor.risk_level + CERTIFICATE_TOLERANCE
+        return bool(audit.gap.min() >= -SHORT)
 
     def excess(self, audits: Audits) -> float:
         """How far a pass falls short of its promises, all together; zero if it keeps them.

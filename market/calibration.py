@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from market.ambiguity import joint_margin, worst_case_probability
-from market.chance import ChanceRow, Moments
+from market.chance import ChanceRow, Moments, Support
+from market.magnitudes import SIGMA_FLOOR
 from market.parameters import SecondStage
 from market.radius import Situation
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from market.chance import RowErrors
+    from market.grid_rows import GridRows, HalfPlanes
+    from market.magnitudes import Scatter
     from market.offers import NetworkOffer
     from market.safety_factors import SafetyFactor
     from market.uncertainty import Uncertainty
@@ -27,13 +30,13 @@ if TYPE_CHECKING:
 NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
 """A row enters the problem when it misses or exceeds its margin by less than this many sigmas, in
 the steps that bind and further ahead."""
-SIGMA_FLOOR = 1e-6
-"""Standard deviations below this are those of rows no error reaches; above the solver's accuracy,
-so that a schedule on its limit is not taken for one beyond it. [p.u.]"""
 RESOLUTION = 1e-4
 """Rooms are measured in standard deviations, but none smaller than this. [p.u.]"""
 FOLLOWS = 0.05
 """A row follows the common safety factor when within this many sigmas of it."""
+
+
+Promise = Literal["kept", "no_room", "unsettled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,8 @@ class Hour:
         Recourse gain at the schedule. [p.u./kW]
     chosen : ndarray of int
         Rows that stand in the problem.
+    half_planes : HalfPlanes
+        The last of the rows: half-planes of magnitudes near their limits.
     """
 
     margin: Array
@@ -59,6 +64,7 @@ class Hour:
     kappa: Array
     gain: Array
     chosen: NDArray[np.intp]
+    half_planes: HalfPlanes
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +80,41 @@ class Audit:
     gap : ndarray, shape (n_rows,)
         Room left beyond the margins, in standard deviations or in units of ``RESOLUTION``, if
         this is larger; negative where a margin is missed. [sigma]
+    missed_pu : ndarray, shape (n_offered,)
+        By how much each of the network's constrained quantities misses its margin. [p.u.]
     binding : bool
-        Whether a grid constraint of the step has a nonzero dual.
+        Whether a grid constraint of the step has a nonzero dual, or its promise is not kept.
     radius : float
         Radius of the ball that the certificate holds for.
+    half_planes : HalfPlanes
+        The last of the rows: half-planes of magnitudes near their limits.
+    promise : {"kept", "no_room", "unsettled"}
+        What became of the promise: see :class:`~market.acceptance.Acceptance`.
     """
 
     certificate: float
     kappa: Array
     gap: Array
+    missed_pu: Array
     binding: bool
     radius: float
+    half_planes: HalfPlanes
+    promise: Promise = "kept"
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise is kept."""
+        return self.promise == "kept"
+
+    def slack_pu(self, bought_pu: float) -> float:
+        """How far limits are missed: what the clearing bought, or what its schedule falls short.
+
+        Parameters
+        ----------
+        bought_pu : float
+            Slack that the clearing bought. [p.u.]
+        """
+        return bought_pu if self.kept else max(bought_pu, float(self.missed_pu.max(initial=0.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,25 +136,23 @@ class _Standing:
     def of(
         cls,
         factor: SafetyFactor,
-        offer: NetworkOffer,
+        rows: GridRows,
         errors: RowErrors,
         *,
-        t: int,
         gain: Array,
         known: Hour | None,
     ) -> _Standing:
         moments = Moments.of(errors)
         z, sigma, mean = standardise(errors, moments, gain)
-        slack_ratio = (offer.limit - offer.value[t] - mean) / sigma
+        slack_ratio = (rows.limit - rows.value - mean) / sigma
         kappa = factor.factors(z, errors.weights, kept_distance(slack_ratio, known))
         return cls(z, errors.weights, moments, mean, sigma, slack_ratio, kappa)
 
 
 def calibrate(
     factor: SafetyFactor,
-    offer: NetworkOffer,
+    rows: GridRows,
     errors: RowErrors,
-    t: int,
     *,
     gain: Array,
     known: Hour | None,
@@ -136,12 +164,10 @@ def calibrate(
     ----------
     factor : SafetyFactor
         The method.
-    offer : NetworkOffer
+    rows : GridRows
         Linear model at the schedule.
     errors : RowErrors
         What the forecast errors do to the rows.
-    t : int
-        Step of the window.
     gain : ndarray, shape (n_rows, n_signals)
         Recourse gain at the schedule. [p.u./kW]
     known : Hour, optional
@@ -149,48 +175,68 @@ def calibrate(
     reach : float
         How close a row has to come to its margin to be chosen. [sigma]
     """
-    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=known)
+    at = _Standing.of(factor, rows, errors, gain=gain, known=known)
     exceedance = at.kappa - at.slack_ratio
     # Of neighbouring rows only the worst: the local maxima along the tree.
-    chosen = np.flatnonzero((exceedance > -reach) & offer.peaks(exceedance * at.sigma))
+    close = (exceedance > -reach) & rows.peaks(exceedance * at.sigma)
+    chosen = np.flatnonzero(close)
     if known is not None:
         chosen = np.union1d(known.chosen, chosen)
-    return Hour(at.mean + at.kappa * at.sigma, at.moments, at.kappa, gain, chosen)
+    if len(rows.half_planes.phasor):
+        # Half-planes hold a magnitude together only: one alone lets the schedule pass it by.
+        half_plane = np.arange(len(rows.value)) >= len(rows.parent)
+        whole = half_plane & np.isin(rows.element, rows.element[chosen])
+        chosen = np.union1d(chosen, np.flatnonzero(whole))
+    margin = at.mean + at.kappa * at.sigma
+    return Hour(margin, at.moments, at.kappa, gain, chosen, rows.half_planes)
 
 
 def certify(
     factor: SafetyFactor,
-    offer: NetworkOffer,
+    rows: GridRows,
     errors: RowErrors,
-    t: int,
     *,
     gain: Array,
     known: Hour | None,
+    scatter: Scatter | None,
     binding: bool,
 ) -> Audit:
-    """Certify one network and step at the AC-exact schedule; arguments as in :func:`calibrate`."""
-    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=known)
-    if offer.converged[t]:
+    """Certify one network and step at the AC-exact schedule.
+
+    Arguments as in :func:`calibrate`; ``scatter`` holds the magnitudes near their limits, which
+    are certified themselves and not by a tangent.
+    """
+    at = _Standing.of(factor, rows, errors, gain=gain, known=known)
+    if rows.converged:
         margin = joint_margin(at.z, at.slack_ratio)
+        if scatter is not None:
+            margin = np.minimum(margin, scatter.distances()[0].min(axis=1))
         certificate = worst_case_probability(margin, at.weights, factor.radius)
     else:
         certificate = 1.0
     room = (at.slack_ratio - at.kappa) * at.sigma
     gap = room / np.maximum(at.sigma, RESOLUTION)
-    return Audit(certificate, at.kappa, gap, binding, factor.radius)
+    return Audit(
+        certificate=certificate,
+        kappa=at.kappa,
+        gap=gap,
+        missed_pu=np.maximum(-room[: len(rows.parent)], 0.0),
+        binding=binding,
+        radius=factor.radius,
+        half_planes=rows.half_planes,
+    )
 
 
 def situation(
     factor: SafetyFactor,
-    offer: NetworkOffer,
+    rows: GridRows,
     errors: RowErrors,
     day: NDArray[np.int64],
-    t: int,
     *,
     gain: Array,
 ) -> Situation:
     """Describe one network and step to the radius rule; ``day`` is that of each sample."""
-    at = _Standing.of(factor, offer, errors, t=t, gain=gain, known=None)
+    at = _Standing.of(factor, rows, errors, gain=gain, known=None)
     return Situation(at.z, at.weights, day, kept_distance(at.slack_ratio, None))
 
 
@@ -245,16 +291,19 @@ def pose_rows(
     """
     if not len(hour.chosen):
         return []
-    moments = hour.moments
-    room = offer.limit - offer.constant(t, *fixed) - moments.mean_u
+    moments, rows = hour.moments, offer.rows(t, hour.half_planes)
+    room = rows.limit - rows.at(*(kw[t] for kw in fixed)) - moments.mean_u
+    n_offered = len(rows.parent)
+    planes = zip(hour.half_planes.phasor.tolist(), hour.half_planes.direction.tolist(), strict=True)
+    support = [None] * n_offered + [Support(*plane) for plane in planes]
     return [
         ChanceRow(
             network=network,
             step=t,
             index=int(r),
             conic=conic and hour.kappa[r] > 0,
-            d_p=offer.d_p[t][r],
-            d_q=offer.d_q[t][r],
+            d_p=rows.d_p[r],
+            d_q=rows.d_q[r],
             room=float(room[r]),
             kappa=float(hour.kappa[r]),
             beta=moments.beta[r],
@@ -262,6 +311,7 @@ def pose_rows(
             mean_signal=moments.mean_signal,
             root=moments.root,
             gain=hour.gain[r],
+            support=support[r],
         )
         for r in hour.chosen
     ]

@@ -133,6 +133,22 @@ class StateTerm:
     slope: float
 
 
+@dataclass(frozen=True)
+class Support:
+    """The half-plane of a limited magnitude that a row stands for, see ``grid_rows``.
+
+    Attributes
+    ----------
+    phasor : int
+        The phasor, among those of the network.
+    direction : complex
+        Outward normal, of length one.
+    """
+
+    phasor: int
+    direction: complex
+
+
 @dataclass(frozen=True, eq=False)
 class ChanceRow:
     """One chance constraint of one network and step, ready for the conic problem.
@@ -167,6 +183,9 @@ class ChanceRow:
         Recourse gain at which the tangent touches. [p.u./kW]
     state : StateTerm, optional
         Replaces the sensitivities, but for what the recourse does: see ``relaxation``.
+    support : Support, optional
+        The half-plane that the row is, where it is one; ``index`` then lies behind the network's
+        constrained quantities.
     """
 
     network: int
@@ -183,6 +202,7 @@ class ChanceRow:
     root: Array
     gain: Array
     state: StateTerm | None = None
+    support: Support | None = None
 
     @cached_property
     def tangent(self) -> tuple[float, Array]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from market.acceptance import Acceptance
+from market.acceptance import NO_ROOM_PU, Acceptance
 from market.calibration import pose_rows, second_stage
 from market.decomposed import DecomposedStage
 from market.errors import SolverFailedError
@@ -30,7 +30,7 @@ from market.window import Window
 from market.worthwhile import keep_worthwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -108,6 +108,11 @@ class ClearingResult:
     def degraded(self) -> bool:
         """Whether the schedule is another one than the clearing would have found."""
         return self.fallback in DEGRADED
+
+    def excuse(self, network: int, k: int) -> str:
+        """Why nothing was promised of a network and binding step; empty where something was."""
+        audit = self.audits[network][k]
+        return "fallback" if self.degraded else "" if audit.kept else audit.promise
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +228,7 @@ class MarketClearing:
         return ClearingResult(
             schedule=best.schedule,
             offers=best.offers,
-            audits=best.audits,
+            audits=self._acceptance.judged(best.audits, best.schedule.violation),
             second=window.second,
             objective=best.decisions.objective,
             duals=best.decisions.duals,
@@ -255,7 +260,7 @@ class MarketClearing:
         """Solve until the binding steps are certified and nothing is wasted."""
         iterates: list[_Iterate] = []
         again, kept = np.ones(self.roster.n_networks, dtype=bool), None
-        for _ in range(self.settings.max_passes):
+        while self._may_go_on(iterates):
             rows = self._rows(window, offers)
             try:
                 decisions = window.solve(rows, settled=kept, may_soften=not iterates)
@@ -287,14 +292,24 @@ class MarketClearing:
                 break
             relaxed, relaxation = window.relaxed, decisions.relaxation
             restated = relaxed and relaxation and relaxed.note(relaxation)
-            settled = self._acceptance.settled(audits, schedule)
+            before = iterates[-2].schedule.violation if len(iterates) > 1 else None
+            settled = self._acceptance.settled(audits, schedule.violation, before)
             if not restated and settled.all():
                 break
             if self._settles_one_by_one:
                 again, kept = ~settled, Settled(settled, decisions, rows)
-            offers = self._refreshed(offers, exact, again)
-            self.margins.recalibrate(schedule, exact, uncertainty, again)
+            steps = set(binding)
+            if schedule.violation.max(initial=0.0) > NO_ROOM_PU:
+                steps |= set(np.flatnonzero((schedule.violation > NO_ROOM_PU).any(axis=1)).tolist())
+                exact = self._linearise(schedule, steps, max(steps) + 1)
+            offers = self._refreshed(offers, exact, again, steps)
+            self.margins.recalibrate(schedule, exact, uncertainty, again, steps)
         return iterates
+
+    def _may_go_on(self, iterates: Sequence[_Iterate]) -> bool:
+        """Whether another pass may be made: more of them where none has kept its promise yet."""
+        kept = any(self._acceptance.excess(iterate.audits) == 0.0 for iterate in iterates)
+        return len(iterates) < (1 if kept else 2) * self.settings.max_passes
 
     def _preference(self, iterate: _Iterate) -> tuple[float, bool, float]:
         """Rank iterates that keep their promise by cost, and before them none; others by excess.
@@ -310,20 +325,13 @@ class MarketClearing:
         offers: tuple[NetworkOffer, ...],
         exact: tuple[NetworkOffer, ...],
         networks: NDArray[np.bool_],
+        steps: Collection[int],
     ) -> tuple[NetworkOffer, ...]:
-        """Move the binding steps' models of some networks to the new schedule."""
-        out = []
-        for old, new, moves in zip(offers, exact, networks.tolist(), strict=True):
-            if not moves:
-                out.append(old)
-                continue
-            p, q, value = old.p_kw.copy(), old.q_kvar.copy(), old.value.copy()
-            d_p, d_q = dict(old.d_p), dict(old.d_q)
-            for t in self.margins.binding_steps:
-                p[t], q[t], value[t] = new.p_kw[t], new.q_kvar[t], new.value[t]
-                d_p[t], d_q[t] = new.d_p[t], new.d_q[t]
-            out.append(replace(old, p_kw=p, q_kvar=q, value=value, d_p=d_p, d_q=d_q))
-        return tuple(out)
+        """Move the models of some networks and steps to the new schedule."""
+        return tuple(
+            old.moved_to(new, steps) if moves else old
+            for old, new, moves in zip(offers, exact, networks.tolist(), strict=True)
+        )
 
     # Assembly ---------------------------------------------------------------------------------
 
@@ -455,7 +463,7 @@ class MarketClearing:
         return ClearingResult(
             schedule=schedule,
             offers=offers,
-            audits=audits,
+            audits=self._acceptance.judged(audits, schedule.violation),
             second=window.second,
             objective=float("nan"),
             duals={},

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from market.calibration import NEAR_AHEAD, NEAR_BINDING, calibrate, certify, situation
+from market.grid_rows import HalfPlanes
+from market.magnitudes import Scatter, enclosed
 from market.radius import RadiusRule
 from market.safety_factors import make_safety_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,10 +86,10 @@ class Margins:
         for d, t in product(range(len(offers)), self.binding_steps):
             place, day = (d, int(hour[t])), uncertainty.samples[d].steps[t].day
             if self.radius_rule.is_due(place, day):
-                gain = schedule.gain(self.roster, d, t, offers[d].d_p[t])
-                rows = uncertainty.rows(d, t, offers[d])
-                at = situation(self.factor, offers[d], rows, day, t, gain=gain)
-                self.radius_rule.learn(place, at)
+                rows = offers[d].rows(t)
+                errors = uncertainty.rows(d, t, rows)
+                gain = schedule.gain(self.roster, d, t, rows.d_p)
+                self.radius_rule.learn(place, situation(self.factor, rows, errors, day, gain=gain))
         self.factors = [
             [self._with_radius(self.radius_rule.choice((d, int(h))).radius) for h in hour]
             for d in range(len(offers))
@@ -105,7 +107,8 @@ class Margins:
         for (d, offer), t in product(enumerate(offers), range(self.roster.n_steps)):
             known = self._known.get((d, step + t))
             if known is not None and t not in self.binding_steps:
-                room = offer.limit - offer.value[t] - RESCREEN * known.margin
+                rows = offer.rows(t, known.half_planes)
+                room = rows.limit - rows.value - RESCREEN * known.margin
                 if room.min() > 0:
                     self.hours[d, t] = known
                     continue
@@ -117,9 +120,10 @@ class Margins:
         offers: Sequence[NetworkOffer],
         uncertainty: Uncertainty,
         networks: NDArray[np.bool_],
+        steps: Collection[int],
     ) -> None:
-        """Calibrate the binding steps of some networks anew, at a schedule."""
-        for d, t in product(np.flatnonzero(networks).tolist(), self.binding_steps):
+        """Calibrate some networks and steps anew, at a schedule."""
+        for d, t in product(np.flatnonzero(networks).tolist(), steps):
             known = self.hours[d, t]
             self.hours[d, t] = self._hour(schedule, offers[d], uncertainty, (d, t), known)
 
@@ -146,18 +150,32 @@ class Margins:
         """
         return tuple(
             tuple(
-                certify(
-                    self.factors[d][t],
-                    offer,
-                    uncertainty.rows(d, t, offer),
-                    t,
-                    gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
-                    known=self.hours.get((d, t)),
-                    binding=steepest.get((d, t), 0.0) > BINDING_DUAL,
-                )
+                self._audit(schedule, offer, uncertainty, (d, t), steepest.get((d, t), 0.0))
                 for t in self.binding_steps
             )
             for d, offer in enumerate(offers)
+        )
+
+    def _audit(
+        self,
+        schedule: Schedule,
+        offer: NetworkOffer,
+        uncertainty: Uncertainty,
+        place: Place,
+        steepest: float,
+    ) -> Audit:
+        """Certify one network and binding step."""
+        (d, t), known = place, self.hours.get(place)
+        scatter = Scatter.of(offer, uncertainty, schedule, self.roster, place)
+        rows = offer.rows(t, None if known is None else known.half_planes)
+        return certify(
+            self.factors[d][t],
+            rows,
+            uncertainty.rows(d, t, rows),
+            gain=schedule.gain(self.roster, d, t, rows.d_p),
+            known=known,
+            scatter=scatter,
+            binding=steepest > BINDING_DUAL,
         )
 
     def remember(self, step: int) -> None:
@@ -195,12 +213,14 @@ class Margins:
     ) -> Hour:
         """Calibrate one network and step of the window."""
         d, t = place
+        scatter = Scatter.of(offer, uncertainty, schedule, self.roster, place)
+        before = HalfPlanes.none() if known is None else known.half_planes
+        rows = offer.rows(t, enclosed(before, scatter, self.factor.risk_level))
         return calibrate(
             self.factors[d][t],
-            offer,
-            uncertainty.rows(d, t, offer),
-            t,
-            gain=schedule.gain(self.roster, d, t, offer.d_p[t]),
+            rows,
+            uncertainty.rows(d, t, rows),
+            gain=schedule.gain(self.roster, d, t, rows.d_p),
             known=known,
             reach=NEAR_BINDING if t in self.binding_steps else NEAR_AHEAD,
         )

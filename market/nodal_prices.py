@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from market.roster import Roster
 
     Array = NDArray[np.float64]
+    Complex = NDArray[np.complex128]
 
 
 SELLS_KW = 1e-3
@@ -57,6 +58,9 @@ class MarginalCosts:
         Price of the P2P pool of each network: the dual of its balance.
     mu : tuple of ndarray, shape (n_binding, n_rows), by network
         What a higher limit would save. [EUR/(p.u. h)]
+    nu : tuple of ndarray of complex, shape (n_binding, n_phasors), by network
+        The same of half-planes that support magnitudes, times the conjugates of their directions
+        and summed by phasor. [EUR/(p.u. h)]
     """
 
     energy: Array
@@ -64,6 +68,13 @@ class MarginalCosts:
     consumer: Array
     pool: Array
     mu: tuple[Array, ...]
+    nu: tuple[Complex, ...]
+
+    def congestion_at(self, network: int, k: int, d_p: Array, d_phasor: Complex) -> Array:
+        """Price of the grid limits for a load by its sensitivities, (n_buses,). [EUR/kWh]"""
+        # A load moves the rows the other way than an injection.
+        price: Array = -self.mu[network][k] @ d_p - (self.nu[network][k] @ d_phasor).real
+        return price
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +137,7 @@ class NodalPrices:
         """Derivative of the optimal cost by each peer's load, (n_binding, n_peers). [EUR/kWh]"""
         return self.actual.energy + self.loss + self.actual.congestion
 
-    def of_consumers(self, network: int, k: int, d_p: Array) -> dict[str, Array]:
+    def of_consumers(self, network: int, k: int, d_p: Array, d_phasor: Complex) -> dict[str, Array]:
         """Price consumers without devices at other buses than the peers'.
 
         Parameters
@@ -137,6 +148,8 @@ class NodalPrices:
             Binding step.
         d_p : ndarray, shape (n_rows, n_buses)
             Sensitivities of the constrained quantities to the buses' injections. [p.u./kW]
+        d_phasor : ndarray of complex, shape (n_phasors, n_buses)
+            Sensitivities of the phasors. [p.u./kW]
 
         Returns
         -------
@@ -144,9 +157,11 @@ class NodalPrices:
             ``energy``, ``voltage``, ``risk``, and their sum ``dlmp``. [EUR/kWh]
         """
         base = self._base
-        voltage = -base.mu[network][k] @ d_p
+        voltage = base.congestion_at(network, k, d_p, d_phasor)
         energy = np.full(d_p.shape[1], base.consumer[k, network])
-        whole = self.actual.consumer[k, network] - self.actual.mu[network][k] @ d_p
+        whole = self.actual.consumer[k, network] + self.actual.congestion_at(
+            network, k, d_p, d_phasor
+        )
         risk = whole - energy - voltage if self.riskless else np.full_like(energy, np.nan)
         return {"dlmp": whole, "energy": energy, "voltage": voltage, "risk": risk}
 
@@ -161,6 +176,7 @@ def marginal_costs(
     groups: NDArray[np.intp],
     n_binding: int,
     n_rows: Sequence[int],
+    n_phasors: Sequence[int],
 ) -> MarginalCosts:
     """Read the marginal costs from the duals of a solution.
 
@@ -180,8 +196,8 @@ def marginal_costs(
         Price group of every peer.
     n_binding : int
         Number of steps that bind.
-    n_rows : sequence of int
-        Number of constrained quantities by network.
+    n_rows, n_phasors : sequence of int
+        Number of constrained quantities, and of phasors among them, by network.
     """
     binding, hours = slice(0, n_binding), roster.step_hours
     retail, feed_in = tariff.retail[binding, None], tariff.feed_in[binding, None]
@@ -192,7 +208,7 @@ def marginal_costs(
     sells = decisions.values["exports"][binding] > SELLS_KW
     on_contract = np.broadcast_to(retail, energy.shape).copy()
     on_contract[:, roster.active] = np.where(sells, feed_in, retail)
-    mu = shadow_prices(rows, decisions.mu / hours, n_binding, n_rows)
+    mu, nu = shadow_prices(rows, decisions.mu / hours, n_binding, n_rows, n_phasors)
     return MarginalCosts(
         energy=np.where(book.participates, energy, on_contract),
         congestion=_congestion(rows, decisions.mu / hours, roster, n_binding),
@@ -205,18 +221,35 @@ def marginal_costs(
         # The dual of an equality has the sign of its left-hand side: sales less purchases.
         pool=-decisions.duals["pool_balance"][binding] / hours,
         mu=mu,
+        nu=nu,
     )
 
 
 def shadow_prices(
-    rows: Sequence[ChanceRow], mu: Array, n_binding: int, n_rows: Sequence[int]
-) -> tuple[Array, ...]:
-    """Duals of all constrained quantities by network, zero for those not posed. [EUR/(p.u. h)]"""
-    out = tuple(np.zeros((n_binding, n)) for n in n_rows)
+    rows: Sequence[ChanceRow],
+    mu: Array,
+    n_binding: int,
+    n_rows: Sequence[int],
+    n_phasors: Sequence[int],
+) -> tuple[tuple[Array, ...], tuple[Complex, ...]]:
+    """Duals of all constrained quantities and phasors by network, zero for those not posed.
+
+    Returns
+    -------
+    mu, nu
+        See :class:`MarginalCosts`. [EUR/(p.u. h)]
+    """
+    of_rows = tuple(np.zeros((n_binding, n)) for n in n_rows)
+    of_phasors = tuple(np.zeros((n_binding, n), dtype=np.complex128) for n in n_phasors)
     for row, dual in zip(rows, mu.tolist(), strict=True):
-        if row.step < n_binding:
-            out[row.network][row.step, row.index] = dual
-    return out
+        if row.step >= n_binding:
+            continue
+        if row.support is None:
+            of_rows[row.network][row.step, row.index] = dual
+        else:
+            normal = row.support.direction.conjugate()
+            of_phasors[row.network][row.step, row.support.phasor] += dual * normal
+    return of_rows, of_phasors
 
 
 def _consumers(roster: Roster, network: int) -> NDArray[np.intp]:

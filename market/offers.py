@@ -6,16 +6,19 @@ metering data of single peers: only these numbers. The branch-flow relaxation al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from market.grid_rows import GridRows, HalfPlanes
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
+    from market.grid_rows import Phasors
     from market.impedances import BranchFlowData
 
     Array = NDArray[np.float64]
@@ -50,7 +53,9 @@ class NetworkOffer:
         Loss per injected power. [kW/kW, kW/kvar]
     converged : ndarray of bool, shape (n_steps,)
         Whether the AC power flow at the schedule has a solution. Where it has none, the model
-        stands around the network without injections, and ``p_kw`` and ``q_kvar`` are zero.
+        stands around a part of it that has one, and ``p_kw`` and ``q_kvar`` are that part.
+    phasors : Phasors, optional
+        The complex quantities whose magnitudes are limited; none where no row is a magnitude.
     """
 
     network: str
@@ -65,33 +70,58 @@ class NetworkOffer:
     loss_d_p: Array
     loss_d_q: Array
     converged: NDArray[np.bool_]
+    phasors: Phasors | None = None
 
-    def constant(self, step: int, fixed_p: Array, fixed_q: Array) -> Array:
-        """Value of the rows when only the fixed injections remain, (n_rows,). [p.u.]"""
-        return (
-            self.value[step]
-            + self.d_p[step] @ (fixed_p[step] - self.p_kw[step])
-            + self.d_q[step] @ (fixed_q[step] - self.q_kvar[step])
-        )
+    @property
+    def n_phasors(self) -> int:
+        """Number of quantities whose magnitudes are limited."""
+        return 0 if self.phasors is None else len(self.phasors.row)
 
     def rows_at(self, step: int, p_kw: Array, q_kvar: Array) -> Array:
-        """Value of the rows at other injections of the members, (n_rows,). [p.u.]"""
-        moved: Array = (
-            self.value[step]
-            + self.d_p[step] @ (p_kw - self.p_kw[step])
-            + self.d_q[step] @ (q_kvar - self.q_kvar[step])
-        )
+        """Value of the offered rows at other injections of the members, (n_rows,). [p.u.]"""
+        d_p_kw, d_q_kvar = p_kw - self.p_kw[step], q_kvar - self.q_kvar[step]
+        moved: Array = self.value[step] + self.d_p[step] @ d_p_kw + self.d_q[step] @ d_q_kvar
+        if self.phasors is not None:
+            of = self.phasors
+            moved[of.row] = np.abs(of.value[step] + of.d_p[step] @ d_p_kw + of.d_q[step] @ d_q_kvar)
         return moved
 
-    def peaks(self, exceedance: Array) -> NDArray[np.bool_]:
-        """Find rows that exceed at least as much as their neighbours along the tree."""
-        has_parent = np.flatnonzero(self.parent >= 0)
-        parent = self.parent[has_parent]
-        peak = np.ones(len(exceedance), dtype=bool)
-        peak[has_parent] &= exceedance[has_parent] >= exceedance[parent]
-        topped = exceedance[has_parent] > exceedance[parent]
-        peak[parent[topped]] = False
-        return peak
+    def moved_to(self, other: NetworkOffer, steps: Iterable[int]) -> NetworkOffer:
+        """Take some steps from a model around another schedule."""
+        p, q, value = self.p_kw.copy(), self.q_kvar.copy(), self.value.copy()
+        d_p, d_q, phasors = dict(self.d_p), dict(self.d_q), self.phasors
+        for t in steps:
+            p[t], q[t], value[t] = other.p_kw[t], other.q_kvar[t], other.value[t]
+            d_p[t], d_q[t] = other.d_p[t], other.d_q[t]
+            if phasors is not None and other.phasors is not None:
+                phasors = phasors.moved_to(other.phasors, t)
+        return replace(self, p_kw=p, q_kvar=q, value=value, d_p=d_p, d_q=d_q, phasors=phasors)
+
+    def rows(self, step: int, half_planes: HalfPlanes | None = None) -> GridRows:
+        """Rows of one step, with half-planes of limited magnitudes behind them."""
+        planes = HalfPlanes.none() if half_planes is None else half_planes
+        own = np.arange(len(self.limit))
+        value, limit, element = self.value[step], self.limit, own
+        d_p, d_q = self.d_p[step], self.d_q[step]
+        if len(planes.phasor) and self.phasors is not None:
+            of, which, normal = self.phasors, planes.phasor, np.conj(planes.direction)
+            value = np.concatenate([value, (normal * of.value[step, which]).real])
+            limit = np.concatenate([limit, limit[of.row[which]]])
+            element = np.concatenate([element, of.row[which]])
+            d_p = np.vstack([d_p, (normal[:, None] * of.d_p[step][which]).real])
+            d_q = np.vstack([d_q, (normal[:, None] * of.d_q[step][which]).real])
+        return GridRows(
+            value=value,
+            limit=limit,
+            d_p=d_p,
+            d_q=d_q,
+            p_kw=self.p_kw[step],
+            q_kvar=self.q_kvar[step],
+            parent=self.parent,
+            half_planes=planes,
+            element=element,
+            converged=bool(self.converged[step]),
+        )
 
 
 @dataclass(frozen=True, eq=False)

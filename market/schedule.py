@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from market.roster import Roster
 
     Array = NDArray[np.float64]
+    Quantities = NDArray[Any]
+    """Real or complex."""
 
 
 WITHHELD_KW = 1e-3
@@ -60,8 +62,23 @@ class Schedule:
     violation: Array
     """How far the grid constraints are missed, (n_steps, n_networks). [p.u.]"""
 
-    def gain(self, roster: Roster, network: int, step: int, d_p: Array) -> Array:
-        """Effect of a kW of each signal on a network's rows, (n_rows, n_signals). [p.u./kW]"""
+    def gain(self, roster: Roster, network: int, step: int, d_p: Quantities) -> Quantities:
+        """Effect of a kW of each signal on quantities of a network by their sensitivities.
+
+        Parameters
+        ----------
+        roster : Roster
+            The registered peers.
+        network, step : int
+            Where the quantities belong.
+        d_p : ndarray, shape (n_quantities, n_members)
+            Sensitivities, real or complex. [per kW]
+
+        Returns
+        -------
+        ndarray, shape (n_quantities, n_signals)
+            What the recourse takes off each per kW of each signal. [per kW]
+        """
         members = roster.members(network)
         devices = np.flatnonzero(roster.network_of[roster.recourse] == network)
         owner = np.searchsorted(members, roster.recourse[devices])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from market.offers import ErrorSamples, NetworkOffer
+    from market.grid_rows import GridRows
+    from market.offers import ErrorSamples
     from market.recourse import RecoursePolicy
     from market.roster import Roster
     from market.schedule import Schedule
 
     Array = NDArray[np.float64]
+    Quantities = NDArray[Any]
+    """Real or complex."""
 
 
 class SetPoints:
@@ -190,13 +193,38 @@ class Uncertainty:
         pool = int(self.policy.pool_of[network])
         return self.policy.signals(self.pool_omega(pool, step))
 
-    def rows(self, network: int, step: int, offer: NetworkOffer) -> RowErrors:
-        """Carry the errors through to the constraint rows of a network's linear model."""
-        at, d_p = self._networks[network], offer.d_p[step]
+    def rows(self, network: int, step: int, rows: GridRows) -> RowErrors:
+        """Carry the errors through to the constraint rows of a network."""
+        u = self.effects(network, step, rows.d_p, rows.d_q)
+        return RowErrors(u, self.signals(network, step), self.weights(network, step))
+
+    def effects(self, network: int, step: int, d_p: Quantities, d_q: Quantities) -> Quantities:
+        """Carry the errors through to quantities with given sensitivities, real or complex.
+
+        Parameters
+        ----------
+        network, step : int
+            Where the quantities belong.
+        d_p, d_q : ndarray, shape (n_quantities, n_members)
+            Sensitivities. [per kW, per kvar]
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_quantities)
+            What every sample does to each without recourse.
+        """
+        at = self._networks[network]
         sources = np.hstack([at.other_sources(step), self._plants(network, step)])
-        per_source = at.to_p @ d_p.T + at.to_q @ offer.d_q[step].T
-        effect = np.vstack([per_source, d_p.T[at.owners]])
-        return RowErrors(sources @ effect, self.signals(network, step), self.weights(network, step))
+        per_source = at.to_p @ d_p.T + at.to_q @ d_q.T
+        return sources @ np.vstack([per_source, d_p.T[at.owners]])
+
+    def largest_errors(self, network: int, step: int) -> tuple[Array, Array]:
+        """Bound the active and reactive error of every member, (n_members,) each. [kW, kvar]"""
+        at = self._networks[network]
+        largest = np.abs(at.other_sources(step)).max(axis=0, initial=0.0)
+        p_error, q_error = largest @ np.abs(at.to_p), largest @ np.abs(at.to_q)
+        np.add.at(p_error, at.owners, np.abs(self._plants(network, step)).max(axis=0, initial=0.0))
+        return p_error, q_error
 
     def member_errors(self, network: int, step: int) -> tuple[Array, Array]:
         """Active and reactive errors of every member, (n_samples, n_members). [kW, kvar]"""

@@ -177,6 +177,7 @@ class Window:
             groups=self.first_stage.groups,
             n_binding=n_binding,
             n_rows=[len(offer.limit) for offer in offers],
+            n_phasors=[offer.n_phasors for offer in offers],
         )
         actual = price(decisions)
         if not self.tells_risk:

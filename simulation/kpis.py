@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from grid.violations import MissedLimit
     from market.exchange import Coordination
     from simulation.records import Check
 
@@ -134,8 +135,11 @@ class RunTotals:
         Operational cost by component. [EUR]
     within_kwh, across_kwh : float
         Energy traded between peers of one network, and of two. [kWh]
-    uncertified : int
-        Network-steps whose certificate exceeds the promise.
+    promises : dict of str to int
+        Network-steps by what became of the promise: see :class:`market.calibration.Audit`.
+    missed : dict of (str, str, int) to (int, float)
+        Limits that schedules miss with their margins, by network, kind and element: steps, and
+        the largest miss. [p.u.]
     steps : int
         Steps.
     fallbacks : dict of str to int
@@ -169,7 +173,8 @@ class RunTotals:
     costs_eur: dict[str, float] = field(default_factory=dict)
     within_kwh: float = 0.0
     across_kwh: float = 0.0
-    uncertified: int = 0
+    promises: dict[str, int] = field(default_factory=dict)
+    missed: dict[tuple[str, str, int], tuple[int, float]] = field(default_factory=dict)
     steps: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
     fallback_clearings: int = 0
@@ -198,6 +203,46 @@ class RunTotals:
         self.steps += 1
         if fallback:
             self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + 1
+
+    def add_promise(self, promise: str) -> None:
+        """Count what became of the promise of one network and step."""
+        self.promises[promise] = self.promises.get(promise, 0) + 1
+
+    @property
+    def uncertified(self) -> int:
+        """Network-steps whose promise is not kept."""
+        return sum(n for promise, n in self.promises.items() if promise != "kept")
+
+    @property
+    def without_room(self) -> int:
+        """Those of them whose limits no schedule could keep."""
+        return self.promises.get("no_room", 0)
+
+    @property
+    def uncertified_share(self) -> float:
+        """Share of the network-steps whose promise is not kept."""
+        n = sum(self.promises.values())
+        return self.uncertified / n if n else 0.0
+
+    def add_missed(self, network: str, limit: MissedLimit) -> None:
+        """Count a limit that a schedule misses with its margin."""
+        place = network, limit.kind, limit.element
+        steps, largest = self.missed.get(place, (0, 0.0))
+        self.missed[place] = steps + 1, max(largest, limit.missed_pu)
+
+    def missed_limits(self) -> list[dict[str, Any]]:
+        """Limits that schedules miss, those missed most often first."""
+        ranked = sorted(self.missed.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
+        return [
+            {
+                "network": network,
+                "kind": kind,
+                "element": element,
+                "steps": steps,
+                "largest_pu": largest,
+            }
+            for (network, kind, element), (steps, largest) in ranked
+        ]
 
     def add_coordination(self, coordination: Coordination) -> None:
         """Count how networks that solve their own problems agreed on a clearing."""

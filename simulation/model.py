@@ -17,9 +17,8 @@ from agents.outlook import Scaling
 from agents.prosumer import Prosumer, retail_bid
 from agents.strategies.protocol import Observation
 from grid.replay import AcReplay, PowerFlowError
-from grid.violations import find_violations, power_flow_failure
+from grid.violations import find_violations, missed_limits, power_flow_failure
 from market import accounts
-from market.acceptance import CERTIFICATE_TOLERANCE
 from market.book import TariffWindow
 from market.charges import grid_charges
 from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operational_cost
@@ -236,9 +235,9 @@ class CoSimulation(mesa.Model):
         totals = self.totals
         totals.clearings += 1
         totals.passes += result.n_passes
-        allowed = self.config.market.risk_level + CERTIFICATE_TOLERANCE
         for audits in result.audits:
-            totals.uncertified += sum(audit.certificate > allowed for audit in audits)
+            for audit in audits:
+                totals.add_promise(audit.promise)
             totals.certificates += [audit.certificate for audit in audits if audit.binding]
         totals.fallback_clearings += bool(result.fallback)
         totals.add_coordination(result.coordination)
@@ -325,10 +324,17 @@ class CoSimulation(mesa.Model):
                         _row_values(replay, operator.grid.substation_kva),
                         promised[d],
                         offer.rows_at(k, p_kw[members], own_q),
-                        fallback=cleared.result.degraded,
+                        excuse=cleared.result.excuse(d, k),
                     )
                 )
-        return Replayed(tuple(replays), tuple(promised), tuple(map(tuple, violations)))
+        audits = [of_network[k] for of_network in cleared.result.audits]
+        missed = [
+            () if audit.kept else missed_limits(operator.rows, audit.missed_pu)
+            for operator, audit in zip(self.operators, audits, strict=True)
+        ]
+        return Replayed(
+            tuple(replays), tuple(promised), tuple(map(tuple, violations)), tuple(missed)
+        )
 
     def _power_flow(self, network: int, p_kw: Array, q_kvar: Array) -> ReplayResult | None:
         """Replay one network; None where the power flow has no solution."""
@@ -526,6 +532,8 @@ class CoSimulation(mesa.Model):
             audit = record.cleared.result.audits[d][record.k]
             totals.add_replay(network, violated=bool(found), binding=audit.binding)
             totals.add_causes(violation.cause for violation in found)
+            for limit in record.replayed.missed[d]:
+                totals.add_missed(network, limit)
             if record.replayed.replays[d] is None:
                 totals.add_power_flow_failure(network)
         for check in record.checks:

@@ -46,6 +46,7 @@ _TYPES = {
     "account": pa.string(),
     "item": pa.string(),
     "kind": pa.string(),
+    "promise": pa.string(),
     "cause": pa.string(),
     "source": pa.string(),
     "role": pa.string(),
@@ -70,7 +71,7 @@ TABLES: dict[str, str] = {
     "strategies": "step time player strategy markup",
     "bids": "step time peer_id offer quantity_kw price_eur_per_kwh accepted reason",
     "clearing": "step time network status fallback n_iterations solver_s wall_s radius "
-    "safety_factor certified_violation_probability binding slack_pu objective_eur "
+    "safety_factor certified_violation_probability promise binding slack_pu objective_eur "
     "relaxation_gap_pu relaxation_exact kept_relaxation_gap_pu coordination_iterations "
     "coordination_residual coordination_gap",
     "dispatch": "step time network peer_id p_scheduled_kw q_scheduled_kvar p_kw q_kvar load_kw "
@@ -83,6 +84,7 @@ TABLES: dict[str, str] = {
     "line_loading": "step time network line i_ka loading_percent",
     "substation": "step time network p_kw q_kvar p_scheduled_kw losses_kw losses_scheduled_kw "
     "exchange_kw deviation_kw",
+    "missed_limits": "step time network element kind missed_pu",
     "violations": "step time network element kind value limit excess cause",
     "out_of_sample": "step time network n_scenarios violation_rate ci_low ci_high "
     "certified_violation_probability binding mean_excess_pu max_excess_pu",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from grid.replay import ReplayResult
-    from grid.violations import Violation
+    from grid.violations import MissedLimit, Violation
     from market.bids import Award, Bid, MeterReading
     from market.book import BidBook
     from market.clearing import ClearingResult
@@ -67,6 +67,8 @@ class Replayed:
     promised: tuple[Array, ...]
     """Limit rows of the linear model at the realised errors and the full recourse. [p.u.]"""
     violations: tuple[tuple[Violation, ...], ...]
+    missed: tuple[tuple[MissedLimit, ...], ...]
+    """Limits that the schedule misses with their margins, where the clearing promises nothing."""
 
 
 @dataclass(frozen=True, eq=False)

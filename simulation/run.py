@@ -149,16 +149,25 @@ def _execute(prepared: Prepared, options: argparse.Namespace, start: float) -> i
 
 
 def _judged(prepared: Prepared) -> int:
-    """Exit code of a finished run: whether solvers failed more often than allowed."""
-    totals, allowed = prepared.model.totals, prepared.config.max_fallback_share
-    if totals.fallback_share <= allowed:
-        return 0
-    names = ", ".join(f"{name} {n}" for name, n in totals.fallbacks.items())
-    sys.stderr.write(
-        f"FALLBACKS: solvers failed in {totals.fallback_steps} of {totals.steps} steps "
-        f"({totals.fallback_share:.1%}, max_fallback_share {allowed:.1%}): {names}\n"
-    )
-    return 3
+    """Exit code of a finished run: whether it failed its promise, or the solvers it, too often."""
+    totals, config = prepared.model.totals, prepared.config
+    judged = []
+    if totals.uncertified_share > config.max_uncertified_share:
+        judged.append(
+            f"UNCERTIFIED: {totals.uncertified} network-steps ({totals.uncertified_share:.1%}, "
+            f"max_uncertified_share {config.max_uncertified_share:.1%}) do not keep their promise; "
+            f"in {totals.without_room} of them no schedule could have"
+        )
+    if totals.fallback_share > config.max_fallback_share:
+        names = ", ".join(f"{name} {n}" for name, n in totals.fallbacks.items())
+        judged.append(
+            f"FALLBACKS: solvers failed in {totals.fallback_steps} of {totals.steps} steps "
+            f"({totals.fallback_share:.1%}, max_fallback_share {config.max_fallback_share:.1%}): "
+            f"{names}"
+        )
+    for line in judged:
+        sys.stderr.write(f"{line}\n")
+    return 3 if judged else 0
 
 
 def _fail(code: int, error: Exception, more: str = "") -> int:

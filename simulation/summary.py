@@ -34,6 +34,8 @@ PHASES = (
 samples; bids and what strategies learn; margins and certificates, all else of a clearing included;
 putting the solver's problems together; the solver; the AC engine inside the clearing; Monte Carlo
 checks; activation and what devices do; the AC replay; trades, prices and accounts; tables."""
+MOST_LIMITS = 3
+"""The terminal names so many of the limits that could not be kept."""
 SHOWN_S = 0.05
 """The terminal does not show phases shorter than this. [s]"""
 
@@ -85,6 +87,8 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "clearings": totals.clearings,
         "solves": totals.passes,
         "uncertified_clearings": totals.uncertified,
+        "uncertified_share": totals.uncertified_share,
+        "limits_without_room": totals.missed_limits(),
         "fallback_clearings": totals.fallback_clearings,
         "fallback_steps": totals.fallback_steps,
         "fallback_share": totals.fallback_share,
@@ -192,18 +196,30 @@ def _warnings(s: dict[str, Any]) -> list[str]:
     failures = ", ".join(f"{name} {n}" for name, n in s["power_flow_failures"].items() if n)
     exchange = s["exchange_coordination"]
     found = {
+        f"{s['uncertified_clearings']} network-steps ({s['uncertified_share']:.1%}) do not keep "
+        f"their promise: {_without_room(s['limits_without_room'])}": s["uncertified_clearings"],
         f"{exchange['unagreed_clearings']} clearings in which networks had not agreed, at a "
         f"gap of at most {exchange['largest_gap']:.1e}": exchange["unagreed_clearings"],
         f"{s['fallback_steps']} steps with fallbacks of the solver: {fallbacks}": fallbacks,
         f"{s['failed_dispatches_of_checks']} dispatches of Monte Carlo checks failed": s[
             "failed_dispatches_of_checks"
         ],
-        f"{s['uncertified_clearings']} network-steps without certificate": s[
-            "uncertified_clearings"
-        ],
         f"no AC power flow solution in steps of these networks: {failures}": failures,
     }
     return [f"WARNING: {text}" for text, so in found.items() if so]
+
+
+def _without_room(limits: list[dict[str, Any]]) -> str:
+    """Name the limits that the schedules miss most often, and by how much."""
+    if not limits:
+        return "the passes did not settle"
+    named = [
+        f"{one['network']} {one['kind'].replace('_', ' ')} at {one['element']} in {one['steps']} "
+        f"steps, by at most {one['largest_pu']:.3g} p.u."
+        for one in limits[:MOST_LIMITS]
+    ]
+    more = f", and {len(limits) - MOST_LIMITS} more" if len(limits) > MOST_LIMITS else ""
+    return "; ".join(named) + more
 
 
 def _market_lines(market: dict[str, Any]) -> list[str]:

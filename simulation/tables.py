@@ -94,6 +94,7 @@ class StepTables:
         self._trades(record, at)
         self._settlement(record, at)
         self._grid(record, at)
+        self._missed_limits(record, at)
         self._violations(record, at)
         self._costs(record, at)
         self._prices(record, at)
@@ -144,8 +145,9 @@ class StepTables:
                     "radius": audit.radius,
                     "safety_factor": float(audit.kappa[audit.gap.argmin()]),
                     "certified_violation_probability": audit.certificate,
+                    "promise": audit.promise,
                     "binding": audit.binding,
-                    "slack_pu": float(result.schedule.violation[record.k, d]),
+                    "slack_pu": audit.slack_pu(float(result.schedule.violation[record.k, d])),
                     "objective_eur": result.objective,
                     **_relaxation(result.exactness, record.k, d),
                     "coordination_iterations": result.coordination.n_iterations,
@@ -254,6 +256,20 @@ class StepTables:
                     "losses_scheduled_kw": scheduled,
                     "exchange_kw": float(result.schedule.exchange[k, d]),
                     "deviation_kw": float(record.settled.flows.deviation_kw[d]),
+                },
+            )
+
+    def _missed_limits(self, record: StepRecord, at: dict[str, object]) -> None:
+        """Write which limits a schedule misses with their margins, where it keeps no promise."""
+        for network, missed in zip(self.world.networks, record.replayed.missed, strict=True):
+            self.recorder.write(
+                "missed_limits",
+                {
+                    **at,
+                    "network": network.name,
+                    "element": [str(limit.element) for limit in missed],
+                    "kind": [limit.kind for limit in missed],
+                    "missed_pu": [limit.missed_pu for limit in missed],
                 },
             )
 

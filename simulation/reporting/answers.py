@@ -31,22 +31,38 @@ def warnings(run: RunData) -> list[str]:
             f"one that of {moment(last)} UTC. The key figures were computed from the tables it "
             "left; they are not those of the whole run."
         )
+    if s["uncertified_clearings"]:
+        out.append(
+            f"{count(s['uncertified_clearings'], 'network-step')} of {_network_steps(s):,} do not "
+            f"keep their promise{_missed(s.get('limits_without_room') or [])}."
+        )
     named = [f"{name} {n}" for name, n in (s.get("fallbacks") or {}).items()]
     steps = fallback_steps(s)
     if steps:
         out.append(
             f"The solver fell back in {count(steps, 'step')}: {', '.join(named) or 'unnamed'}."
         )
-    if s["uncertified_clearings"]:
-        out.append(
-            f"{count(s['uncertified_clearings'], 'network-step')} without certificate: their "
-            "worst-case violation probability exceeds the promise."
-        )
     failures = {name: n for name, n in (s.get("power_flow_failures") or {}).items() if n}
     if failures:
         listing = ", ".join(f"{name} {n}" for name, n in failures.items())
         out.append(f"The AC power flow has no solution in steps of these networks: {listing}.")
     return out
+
+
+def _network_steps(summary: dict[str, Any]) -> int:
+    return int(summary["delivered_violation"]["all"]["together"]["steps"])
+
+
+def _missed(limits: list[dict[str, Any]]) -> str:
+    """Name the limit that the schedules miss most often."""
+    if not limits:
+        return ""
+    worst = limits[0]
+    return (
+        f"; most often the {worst['kind'].replace('_', ' ')} limit at {worst['element']} of "
+        f"{worst['network']}, missed with its margin in {count(worst['steps'], 'step')} by at most "
+        f"{worst['largest_pu']:.3g} p.u."
+    )
 
 
 def fallback_steps(summary: dict[str, Any]) -> int:
@@ -145,6 +161,6 @@ def _fallbacks(run: RunData) -> Answer:
     return Answer(
         "Steps with a fallback of the solver",
         f"{steps:,} of {s['n_steps']:,}",
-        f"{count(s['uncertified_clearings'], 'network-step')} without certificate; "
+        f"{count(s['uncertified_clearings'], 'network-step')} without their promise; "
         f"{count(int(s.get('rejected_bids', 0)), 'bid')} rejected",
     )

@@ -54,12 +54,17 @@ def summary_of_tables(
             str(k): int(n) for k, n in tables["violations"].cause.value_counts().items() if n
         },
         "clearings": int(clearing.step.nunique()),
-        "uncertified_clearings": int(
-            (clearing.certified_violation_probability > promised + CERTIFICATE_TOLERANCE).sum()
-        ),
+        "uncertified_clearings": int(_unkept(clearing, promised).sum()),
         "fallback_steps": len(steps),
         "fallbacks": {str(k): int(n) for k, n in steps.fallback.value_counts().items() if n},
     }
+
+
+def _unkept(clearing: pd.DataFrame, promised: float) -> pd.Series[bool]:
+    """Network-steps whose promise is not kept; runs of earlier versions tell certificates only."""
+    if "promise" in clearing:
+        return clearing.promise != "kept"
+    return clearing.certified_violation_probability > promised + CERTIFICATE_TOLERANCE
 
 
 def _delivered(clearing: pd.DataFrame, violations: pd.DataFrame) -> dict[str, Any]:

@@ -32,7 +32,8 @@ NEEDED: dict[str, str] = {
 """Tables of every run, and the columns of them without which there is no report."""
 WANTED: dict[str, str] = {
     "peers": "pv_kw wind_kw battery_kwh dispatchable_kw strategy",
-    "clearing": "status fallback solver_s wall_s slack_pu relaxation_gap_pu relaxation_exact",
+    "clearing": "promise status fallback solver_s wall_s slack_pu relaxation_gap_pu "
+    "relaxation_exact",
     "dispatch": "network recourse_asked_kw",
     "trades": "price_eur_per_kwh network_fee_eur",
     "line_loading": "network line loading_percent",
