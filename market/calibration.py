@@ -185,8 +185,9 @@ def calibrate(
     if len(rows.half_planes.phasor):
         # Half-planes hold a magnitude together only: one alone lets the schedule pass it by.
         half_plane = np.arange(len(rows.value)) >= len(rows.parent)
-        whole = half_plane & np.isin(rows.element, rows.element[chosen])
-        chosen = np.union1d(chosen, np.flatnonzero(whole))
+        missed = half_plane & (exceedance > 0) & (known is not None)
+        elements = np.union1d(rows.element[chosen], rows.element[missed])
+        chosen = np.union1d(chosen, np.flatnonzero(half_plane & np.isin(rows.element, elements)))
     margin = at.mean + at.kappa * at.sigma
     return Hour(margin, at.moments, at.kappa, gain, chosen, rows.half_planes)
 
@@ -208,7 +209,8 @@ def certify(
     """
     at = _Standing.of(factor, rows, errors, gain=gain, known=known)
     if rows.converged:
-        margin = joint_margin(at.z, at.slack_ratio)
+        # What no error reaches stands within rounding of its limit.
+        margin = joint_margin(at.z, at.slack_ratio + (at.sigma <= SIGMA_FLOOR))
         if scatter is not None:
             margin = np.minimum(margin, scatter.distances()[0].min(axis=1))
         certificate = worst_case_probability(margin, at.weights, factor.radius)

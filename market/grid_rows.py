@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SAME_DIRECTION = np.pi / 512
 """Half-planes whose directions differ by less than this angle are one. [rad]"""
+INSIDE = 5e-5
+"""Half-planes are posed so far inside their limit that a schedule in a corner between two of them,
+which enclose the disc closely there, does not stand outside it. [p.u.]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +81,22 @@ class HalfPlanes:
         """No half-plane."""
         return cls(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.complex128))
 
-    def joined_with(self, phasor: NDArray[np.intp], direction: Complex) -> HalfPlanes:
-        """Add half-planes whose directions are new, behind those known."""
-        out_phasor, out_direction = list(self.phasor.tolist()), list(self.direction.tolist())
-        nearest = np.cos(SAME_DIRECTION)
-        for k, u in zip(phasor.tolist(), direction.tolist(), strict=True):
-            known = (v for j, v in zip(out_phasor, out_direction, strict=True) if j == k)
-            if all((u * v.conjugate()).real < nearest for v in known):
-                out_phasor.append(k)
-                out_direction.append(u)
-        return HalfPlanes(np.array(out_phasor, dtype=np.intp), np.array(out_direction, complex))
+    def of(self, phasor: int) -> Complex:
+        """Directions of one phasor."""
+        return self.direction[self.phasor == phasor]
+
+    def joined_with(self, found: Mapping[int, Complex]) -> HalfPlanes:
+        """Add half-planes, by phasor, whose directions are new, behind those known."""
+        phasors, directions = [self.phasor], [self.direction]
+        for phasor, several in found.items():
+            known = self.of(phasor)
+            for u in several:
+                if not len(known) or (np.conj(known) * u).real.max() < np.cos(SAME_DIRECTION):
+                    known = np.append(known, u)
+            new = known[np.count_nonzero(self.phasor == phasor) :]
+            phasors.append(np.full(len(new), phasor, dtype=np.intp))
+            directions.append(new)
+        return HalfPlanes(np.concatenate(phasors), np.concatenate(directions))
 
 
 @dataclass(frozen=True, eq=False)

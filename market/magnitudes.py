@@ -36,7 +36,8 @@ NEAR = 0.8
 """A magnitude is near its limit when a sample takes it beyond this part of the limit."""
 SIGMA_FLOOR = 1e-6
 """Standard deviations below this are those of rows no error reaches; above the solver's accuracy,
-so that a schedule on its limit is not taken for one beyond it. [p.u.]"""
+so that a schedule on its limit is not taken for one beyond it: by as much such a row may exceed its
+limit. [p.u.]"""
 _POLYGON = np.exp(2j * np.pi * np.arange(8) / 8)
 """Directions that enclose a disc wherever the schedule stands."""
 _FINE = np.exp(2j * np.pi * np.arange(64) / 64)
@@ -126,25 +127,23 @@ class Scatter:
             np.column_stack([direction for _, direction in found]),
         )
 
-    def half_planes(self, risk_level: float) -> tuple[NDArray[np.intp], Complex]:
-        """Half-planes that describe the limits where they matter: phasors and directions.
+    def half_planes(self, known: HalfPlanes, risk_level: float) -> HalfPlanes:
+        """Add the half-planes that describe the limits where they matter.
 
-        A polygon that encloses the disc, the tangent at the schedule, and the half-planes that the
+        A polygon that encloses the disc; the tangent at the schedule, and those halfway to its
+        neighbours, as the next schedule will stand somewhere between; and the half-planes that the
         samples nearest to the limit are nearest to.
         """
         distance, direction = self.distances()
-        phasor, out = [], []
-        for k, own in enumerate(self.phasor.tolist()):
+        found = {}
+        for k, phasor in enumerate(self.phasor.tolist()):
             order = np.argsort(distance[:, k])
             n_tail = 1 + int(np.searchsorted(np.cumsum(self.weights[order]), _TAIL * risk_level))
             tail = order[: min(n_tail, len(order))]
             picked = tail[np.unique(np.linspace(0, len(tail) - 1, _MOST_DIRECTIONS).astype(int))]
-            scheduled = self.scheduled[k : k + 1]
-            tangent = scheduled[np.abs(scheduled) > SIGMA_FLOOR]
-            normals = [_POLYGON, tangent / np.abs(tangent), direction[picked, k]]
-            out += normals
-            phasor += [own] * sum(map(len, normals))
-        return np.array(phasor, dtype=np.intp), np.concatenate(out)
+            around = _halfway(self.scheduled[k], np.append(known.of(phasor), _POLYGON))
+            found[phasor] = np.concatenate([_POLYGON, around, direction[picked, k]])
+        return known.joined_with(found)
 
     def _nearest(self, k: int) -> tuple[Array, Complex]:
         """Distances and directions of one phasor."""
@@ -158,10 +157,11 @@ class Scatter:
             normal = np.stack([u.real, u.imag])
             variance = np.einsum("a...,ab,b...->...", normal, covariance, normal)
             room: Array = limit - (np.conj(u) * c[:, None]).real
-            return room / np.maximum(np.sqrt(np.maximum(variance, 0.0)), SIGMA_FLOOR)
+            sigma = np.sqrt(np.maximum(variance, 0.0))
+            return room / np.maximum(sigma, SIGMA_FLOOR) + (sigma <= SIGMA_FLOOR)
 
-        own = np.where(np.abs(c) > 0, c, 1.0)[:, None]
-        trials = np.hstack([np.broadcast_to(_FINE, (len(c), len(_FINE))), own / np.abs(own)])
+        own = np.exp(1j * np.angle(c))[:, None]
+        trials = np.hstack([np.broadcast_to(_FINE, (len(c), len(_FINE))), own])
         of_trials = distance(trials)
         best = of_trials.argmin(axis=1)[:, None]
         angle = np.angle(np.take_along_axis(trials, best, axis=1))
@@ -176,6 +176,12 @@ class Scatter:
         return smallest[:, 0], np.exp(1j * angle[:, 0])
 
 
-def enclosed(known: HalfPlanes, scatter: Scatter | None, risk_level: float) -> HalfPlanes:
-    """Add the half-planes that a schedule calls for to those that are known."""
-    return known if scatter is None else known.joined_with(*scatter.half_planes(risk_level))
+def _halfway(scheduled: complex, known: Complex) -> Complex:
+    """Direction of a phasor and those halfway to the known ones next to it."""
+    if abs(scheduled) <= SIGMA_FLOOR:
+        return known[:0]
+    angle = np.angle(scheduled)
+    turn = np.angle(known * np.exp(-1j * angle))
+    left, right = turn[turn > 0].min(initial=np.pi), turn[turn <= 0].max(initial=-np.pi)
+    directions: Complex = np.exp(1j * (angle + np.array([0.0, left / 2, right / 2])))
+    return directions

@@ -10,7 +10,7 @@ import numpy as np
 
 from market.calibration import NEAR_AHEAD, NEAR_BINDING, calibrate, certify, situation
 from market.grid_rows import HalfPlanes
-from market.magnitudes import Scatter, enclosed
+from market.magnitudes import Scatter
 from market.radius import RadiusRule
 from market.safety_factors import make_safety_factor
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BINDING_DUAL = 1.0
 """A row binds when a higher limit would save more than this. [EUR/p.u.]"""
+CAUTION = 0.7
+"""Part of the risk level that margins are found for once a clearing takes too long to keep it."""
 RESCREEN = 1.3
 """An hour ahead is calibrated anew when its last known margins, so enlarged, touch a limit."""
 
@@ -121,11 +123,15 @@ class Margins:
         uncertainty: Uncertainty,
         networks: NDArray[np.bool_],
         steps: Collection[int],
+        *,
+        cautious: bool,
     ) -> None:
-        """Calibrate some networks and steps anew, at a schedule."""
+        """Calibrate some networks and steps anew, at a schedule; if cautious, for less risk."""
         for d, t in product(np.flatnonzero(networks).tolist(), steps):
             known = self.hours[d, t]
-            self.hours[d, t] = self._hour(schedule, offers[d], uncertainty, (d, t), known)
+            self.hours[d, t] = self._hour(
+                schedule, offers[d], uncertainty, (d, t), known, cautious=cautious
+            )
 
     def audit(
         self,
@@ -210,14 +216,19 @@ class Margins:
         uncertainty: Uncertainty,
         place: Place,
         known: Hour | None,
+        *,
+        cautious: bool = False,
     ) -> Hour:
         """Calibrate one network and step of the window."""
         d, t = place
         scatter = Scatter.of(offer, uncertainty, schedule, self.roster, place)
-        before = HalfPlanes.none() if known is None else known.half_planes
-        rows = offer.rows(t, enclosed(before, scatter, self.factor.risk_level))
+        planes = HalfPlanes.none() if known is None else known.half_planes
+        if scatter is not None:
+            planes = scatter.half_planes(planes, self.factor.risk_level)
+        rows = offer.rows(t, planes)
+        factor = self.factors[d][t]
         return calibrate(
-            self.factors[d][t],
+            type(factor)(CAUTION * factor.risk_level, factor.radius) if cautious else factor,
             rows,
             uncertainty.rows(d, t, rows),
             gain=schedule.gain(self.roster, d, t, rows.d_p),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from market.grid_rows import GridRows, HalfPlanes
+from market.grid_rows import INSIDE, GridRows, HalfPlanes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -106,7 +106,7 @@ class NetworkOffer:
         if len(planes.phasor) and self.phasors is not None:
             of, which, normal = self.phasors, planes.phasor, np.conj(planes.direction)
             value = np.concatenate([value, (normal * of.value[step, which]).real])
-            limit = np.concatenate([limit, limit[of.row[which]]])
+            limit = np.concatenate([limit, limit[of.row[which]] - INSIDE])
             element = np.concatenate([element, of.row[which]])
             d_p = np.vstack([d_p, (normal[:, None] * of.d_p[step][which]).real])
             d_q = np.vstack([d_q, (normal[:, None] * of.d_q[step][which]).real])

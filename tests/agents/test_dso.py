@@ -208,4 +208,6 @@ def test_peers_deviate_as_the_clearing_counts_on(seed, solar, windy):
     metered = np.array([reading.p_kw for reading in readings]) - schedule.p_kw[0]
     np.testing.assert_allclose(metered, deviation, atol=1e-9)
     offer = operator.linearise(p_kw, np.zeros_like(p_kw), [0])
-    np.testing.assert_allclose(seen.rows(0, 0, offer).u[0], offer.d_p[0] @ metered, atol=1e-12)
+    np.testing.assert_allclose(
+        seen.rows(0, 0, offer.rows(0)).u[0], offer.d_p[0] @ metered, atol=1e-12
+    )

@@ -69,7 +69,8 @@ def test_two_lines_by_hand():
     np.testing.assert_allclose(point.value, [np.concatenate([vm, -vm, loading, [substation]])])
     losses = 1000 * (0.02 * abs(near) ** 2 + 0.03 * abs(far) ** 2) + 4.0 + 10.0
     assert point.loss_kw == pytest.approx(losses)
-    assert point.solved.all()
+    np.testing.assert_array_equal(point.scale, 1.0)
+    np.testing.assert_allclose(np.abs(point.phasors), [[*loading, substation]])
 
 
 def schedules(network: RadialNetwork, scale=1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -153,14 +154,25 @@ def test_rows_are_laid_out_like_those_of_the_ac_model(case85):
         np.testing.assert_allclose(own[: 2 * m], ac[: 2 * m], rtol=0, atol=0.15 * np.abs(ac).max())
 
 
-def test_a_load_beyond_any_voltage_stands_at_no_injections():
+def test_a_load_beyond_any_voltage_stands_at_the_largest_part_with_a_solution():
     model = LinDistFlow.of(two_lines())
-    p_kw = np.array([[-50.0, -50.0], [-5e4, -5e4]])
-    point = model.at(p_kw, np.zeros((2, 2)))
-    assert point.solved.tolist() == [True, False]
-    idle = model.at(np.zeros((1, 2)), np.zeros((1, 2)))
-    np.testing.assert_array_equal(point.value[1], idle.value[0])
-    assert point.loss_kw[1] == idle.loss_kw[0]
+    p_kw = np.array([[-50.0, -50.0], [-2e4, -2e4], [-5e6, -5e6]])
+    point = model.at(p_kw, np.zeros((3, 2)))
+    part = np.array([1.0, 0.25, 0.0])  # a half of 40 MW still collapses
+    np.testing.assert_array_equal(point.scale, part)
+    there = model.at(part[:, None] * p_kw, np.zeros((3, 2)))
+    np.testing.assert_array_equal(there.scale, 1.0)
+    np.testing.assert_array_equal(point.value, there.value)
+    np.testing.assert_array_equal(point.loss_kw, there.loss_kw)
+
+
+def test_phasors_are_affine_and_have_no_kink():
+    model, rng = LinDistFlow.of(two_lines()), np.random.default_rng(2)
+    origin = model.at(np.zeros((1, 2)), np.zeros((1, 2)))
+    p_kw, q_kvar = rng.normal(0, 100, (2, 1, 2))
+    d_p, d_q = origin.phasor_sensitivities(0)
+    moved = origin.phasors + p_kw @ d_p.T + q_kvar @ d_q.T
+    np.testing.assert_allclose(model.at(p_kw, q_kvar).phasors, moved, atol=1e-12)
 
 
 @pytest.mark.parametrize("make", [AcModel, LinDistFlow.of])

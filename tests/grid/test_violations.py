@@ -24,13 +24,12 @@ def beyond(*rows: int, by: float = EXCESS) -> np.ndarray:
 
 
 def causes(actual, promised, delivered, **options) -> dict[int, str]:
-    options = {"fallback": False} | options
     found = find_violations(ROWS, actual, promised, delivered, **options)
     return {violation.element: violation.cause for violation in found}
 
 
 def test_nothing_to_report():
-    assert find_violations(ROWS, beyond(), beyond(OVER), beyond(OVER), fallback=True) == []
+    assert find_violations(ROWS, beyond(), beyond(OVER), beyond(OVER), excuse="fallback") == []
 
 
 @pytest.mark.parametrize("row", [OVER, UNDER, CURRENT, SUBSTATION])
@@ -51,7 +50,7 @@ def test_cause(row, promised, delivered, fallback, cause):
         beyond(row),
         beyond(row) if promised else beyond(),
         beyond(row) if delivered else beyond(),
-        fallback=fallback,
+        excuse="fallback" if fallback else "",
     )
     assert [violation.cause for violation in found] == [cause]
 
@@ -66,7 +65,7 @@ def test_cause(row, promised, delivered, fallback, cause):
     ],
 )
 def test_what_is_reported(row, element, kind, sign):
-    (found,) = find_violations(ROWS, beyond(row), beyond(), beyond(), fallback=False)
+    (found,) = find_violations(ROWS, beyond(row), beyond(), beyond())
     limit = sign * ROWS.limit[row]
     assert (found.element, found.kind) == (element, kind)
     assert found.limit == pytest.approx(limit)
@@ -84,7 +83,7 @@ def test_each_row_has_its_own_cause():
 
 @pytest.mark.parametrize(("by", "n_found"), [(0.5 * TOLERANCE_PU, 0), (2 * TOLERANCE_PU, 1)])
 def test_tolerance(by, n_found):
-    found = find_violations(ROWS, beyond(OVER, by=by), beyond(), beyond(), fallback=False)
+    found = find_violations(ROWS, beyond(OVER, by=by), beyond(), beyond())
     assert len(found) == n_found
 
 

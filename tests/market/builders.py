@@ -21,6 +21,7 @@ from market.chance import ChanceRow
 from market.clearing import ClearingResult, MarketClearing
 from market.conic_problem import ConicProblem
 from market.first_stage import FirstStage
+from market.grid_rows import Phasors
 from market.offers import ErrorSamples, NetworkOffer, PastErrors
 from market.parameters import LossModel, SecondStage
 from market.recourse import RecoursePolicy
@@ -205,7 +206,8 @@ class FakeOperator:
     """A network whose bus voltages are 1 + y + bend y^2, with y = R p + X q.
 
     Each row of ``R`` is a bus; its upper and lower limit are constrained. Without ``bend`` the
-    network is exactly linear. One that ``collapses`` has no solution at any schedule.
+    network is exactly linear. One that ``collapses`` has no solution at any schedule. Each row of
+    ``phasors`` is a line, whose power over its rating is that row times the members' p + jq.
     """
 
     network: str
@@ -216,6 +218,7 @@ class FakeOperator:
     loss: np.ndarray | None = None
     curvature: np.ndarray | None = None
     collapses: bool = False
+    phasors: np.ndarray | None = None
 
     @property
     def reactive_curvature(self):
@@ -234,25 +237,42 @@ class FakeOperator:
             p_kw, q_kvar = np.zeros_like(p_kw), np.zeros_like(q_kvar)
         y = p_kw @ self.R.T + q_kvar @ self._x.T
         v, slope = self.voltage(p_kw, q_kvar), 1.0 + 2.0 * self.bend * y
-        n_steps, n_rows = len(p_kw), 2 * len(self.R)
+        lines = np.zeros((0, p_kw.shape[1])) if self.phasors is None else self.phasors
+        flow = (p_kw + 1j * q_kvar) @ lines.T
+        n_steps, n_voltages = len(p_kw), 2 * len(self.R)
+        tangent = np.where(flow == 0, 0.0, np.exp(-1j * np.angle(flow)))
         loss = np.zeros(p_kw.shape[1]) if self.loss is None else self.loss
 
-        def both_ways(matrix):
-            return {t: _mirrored(slope[t][:, None] * matrix) for t in range(n_steps)}
+        def both_ways(matrix, unit):
+            return {
+                t: np.vstack(
+                    [
+                        _mirrored(slope[t][:, None] * matrix),
+                        (unit * tangent[t][:, None] * lines).real,
+                    ]
+                )
+                for t in range(n_steps)
+            }
 
         return NetworkOffer(
             network=self.network,
             p_kw=p_kw,
             q_kvar=q_kvar,
-            value=np.hstack([v, -v]),
-            limit=np.repeat([UPPER, -LOWER], len(self.R)),
-            parent=np.full(n_rows, -1),
-            d_p=both_ways(self.R),
-            d_q=both_ways(self._x),
+            value=np.hstack([v, -v, np.abs(flow)]),
+            limit=np.concatenate([np.repeat([UPPER, -LOWER], len(self.R)), np.ones(len(lines))]),
+            parent=np.full(n_voltages + len(lines), -1),
+            d_p=both_ways(self.R, 1.0),
+            d_q=both_ways(self._x, 1j),
             loss_kw=p_kw @ loss,
             loss_d_p=np.tile(loss, (n_steps, 1)),
             loss_d_q=np.zeros_like(p_kw),
             converged=np.full(n_steps, not self.collapses),
+            phasors=Phasors(
+                row=n_voltages + np.arange(len(lines)),
+                value=flow,
+                d_p=dict.fromkeys(range(n_steps), lines + 0j),
+                d_q=dict.fromkeys(range(n_steps), 1j * lines),
+            ),
         )
 
 

@@ -5,12 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from market.acceptance import CLOSE_CERTIFICATE, SHORT, Acceptance
+from market.acceptance import CLOSE_CERTIFICATE, SHORT, WASTEFUL, Acceptance
 from market.calibration import Audit
+from market.grid_rows import HalfPlanes
 from market.safety_factors import make_safety_factor
 
 RISK_LEVEL = 0.05
-KEPT = Audit(RISK_LEVEL, np.ones(2), np.array([0.0, 1.0]), binding=True, radius=0.0)
+KEPT = Audit(
+    certificate=RISK_LEVEL,
+    kappa=np.ones(2),
+    gap=np.array([0.0, 1.0]),
+    missed_pu=np.zeros(2),
+    binding=True,
+    radius=0.0,
+    half_planes=HalfPlanes.none(),
+)
 
 
 def audits(*certificates):
@@ -39,3 +48,77 @@ def test_other_methods_promise_their_margins():
     assert gaussian.excess(((KEPT,), (KEPT,))) == 0.0
     assert gaussian.excess(((short,), (KEPT,))) == pytest.approx(0.3)
     assert gaussian.excess(((short,), (short,))) == pytest.approx(0.6)
+
+
+# --- when a clearing may stop -----------------------------------------------------------------
+
+NO_SLACK = np.zeros((1, 1))
+
+
+def of(**changes):
+    return ((replace(KEPT, **changes),),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settled"),
+    [
+        ({}, True),
+        ({"certificate": RISK_LEVEL + 2 * CLOSE_CERTIFICATE}, False),
+        ({"gap": np.array([-2 * SHORT, 1.0])}, False),
+        # A binding row far inside its margin wastes room; one that does not bind may stand there.
+        ({"gap": np.array([2 * WASTEFUL, 3.0])}, False),
+        ({"gap": np.array([2 * WASTEFUL, 3.0]), "binding": False, "certificate": 0.0}, True),
+        # So does a certificate far below the risk level, unless its margin is as small as can be.
+        ({"certificate": 0.5 * RISK_LEVEL, "gap": np.array([2 * SHORT, 1.0])}, False),
+        ({"certificate": 0.5 * RISK_LEVEL, "gap": np.array([0.5 * SHORT, 1.0])}, True),
+    ],
+)
+def test_a_clearing_stops_when_promises_are_kept_and_used_up(joint, changes, settled):
+    assert joint.settled(of(**changes), NO_SLACK, None).tolist() == [settled]
+
+
+def test_slack_is_believed_when_two_passes_agree_on_it(joint):
+    broken = of(certificate=1.0, gap=np.array([-3.0, 1.0]))
+    slack = np.array([[0.01]])
+    assert not joint.settled(broken, slack, None).any()
+    assert not joint.settled(broken, slack, np.array([[0.02]])).any()
+    assert joint.settled(broken, slack, np.array([[0.0101]])).all()
+    # Slack of a step further ahead is no excuse for the one that binds.
+    ahead = np.array([[0.0], [0.01]])
+    assert not joint.settled(broken, ahead, ahead).any()
+    assert not joint.settled(of(), ahead, None).any()
+    assert joint.settled(of(), ahead, ahead).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "slack", "promise", "binding"),
+    [
+        ({"binding": False}, 0.0, "kept", False),
+        ({"certificate": 0.2, "binding": False}, 0.0, "unsettled", True),
+        ({"certificate": 0.2, "binding": False}, 0.01, "no_room", True),
+        ({"certificate": 0.04}, 0.01, "kept", True),
+    ],
+)
+def test_what_became_of_a_promise(joint, changes, slack, promise, binding):
+    ((audit,),) = joint.judged(of(**changes), np.array([[slack]]))
+    assert audit.promise == promise
+    assert audit.kept == (promise == "kept")
+    assert audit.binding == binding
+
+
+def test_a_method_of_single_constraints_is_not_held_against_the_joint_level():
+    gaussian = Acceptance(make_safety_factor("gaussian", RISK_LEVEL, 0.0))
+    (kept,), (short,) = gaussian.judged(
+        (*of(certificate=0.3), *of(certificate=0.0, gap=np.array([-2 * SHORT, 1.0]))),
+        np.zeros((1, 2)),
+    )
+    assert kept.kept
+    assert short.promise == "unsettled"
+
+
+def test_slack_tells_how_far_a_schedule_falls_short():
+    audit = replace(KEPT, missed_pu=np.array([0.003, 0.02]))
+    assert audit.slack_pu(0.0) == 0.0
+    broken = replace(audit, promise="unsettled")
+    assert broken.slack_pu(0.0) == 0.02
+    assert broken.slack_pu(0.05) == 0.05

@@ -45,10 +45,16 @@ def offer_at(p_kw, r=1e-3, q_kvar=0.0, **changes):
 def errors_at(operator, offer):
     """What a network's errors do to its rows, its recourse knowing their sum alone."""
     roster = make_roster({f"p{k}": Peer() for k in range(offer.p_kw.shape[1])})
-    return Uncertainty([operator.samples], COMMON, roster).rows(0, 0, offer)
+    return Uncertainty([operator.samples], COMMON, roster).rows(0, 0, offer.rows(0))
 
 
 NO_GAIN = np.zeros((2, 1))
+
+
+def audited(factor, offer, errors, *, binding=False):
+    """Certify rows without recourse."""
+    rows = offer.rows(0)
+    return certify(factor, rows, errors, gain=NO_GAIN, known=None, scatter=None, binding=binding)
 
 
 def test_standardised_errors_have_mean_zero_and_variance_one():
@@ -73,7 +79,7 @@ def test_rows_without_errors_can_be_standardised():
 def test_the_margin_is_mean_plus_kappa_sigma():
     offer, errors = offer_at(30.0)
     gain = np.array([[2e-4], [0]])
-    hour = calibrate(GAUSSIAN, offer, errors, 0, gain=gain, known=None, reach=6.0)
+    hour = calibrate(GAUSSIAN, offer.rows(0), errors, gain=gain, known=None, reach=6.0)
     sigma = np.array([8e-4, 1e-3]) * SIGMA
     np.testing.assert_allclose(hour.margin, norm.ppf(0.95) * sigma)
 
@@ -81,15 +87,15 @@ def test_the_margin_is_mean_plus_kappa_sigma():
 @pytest.mark.parametrize(("reach", "chosen"), [(0.0, []), (6.0, [0])])
 def test_rows_within_reach_of_their_margin_are_chosen(reach, chosen):
     offer, errors = offer_at(50.0 - (norm.ppf(0.95) + 3.0) * SIGMA)
-    hour = calibrate(GAUSSIAN, offer, errors, 0, gain=NO_GAIN, known=None, reach=reach)
+    hour = calibrate(GAUSSIAN, offer.rows(0), errors, gain=NO_GAIN, known=None, reach=reach)
     np.testing.assert_array_equal(hour.chosen, chosen)
 
 
 def test_rows_once_chosen_are_kept():
     high, errors = offer_at(50.0)
     low, _ = offer_at(-50.0)
-    first = calibrate(GAUSSIAN, high, errors, 0, gain=NO_GAIN, known=None, reach=1.0)
-    second = calibrate(GAUSSIAN, low, errors, 0, gain=NO_GAIN, known=first, reach=1.0)
+    first = calibrate(GAUSSIAN, high.rows(0), errors, gain=NO_GAIN, known=None, reach=1.0)
+    second = calibrate(GAUSSIAN, low.rows(0), errors, gain=NO_GAIN, known=first, reach=1.0)
     np.testing.assert_array_equal(first.chosen, [0])
     np.testing.assert_array_equal(second.chosen, [0, 1])
 
@@ -100,7 +106,7 @@ def test_rows_once_chosen_are_kept():
 def test_the_certificate_counts_samples_beyond_either_limit(p_kw, expected):
     offer, errors = offer_at(p_kw)
     factor = make_safety_factor("wasserstein_joint", 0.05, 0.0)
-    audit = certify(factor, offer, errors, 0, gain=NO_GAIN, known=None, binding=True)
+    audit = audited(factor, offer, errors, binding=True)
     assert audit.certificate == pytest.approx(expected)
     slack = np.array([UPPER - (1 + 1e-3 * p_kw), 1 + 1e-3 * p_kw - LOWER]) / (1e-3 * SIGMA)
     np.testing.assert_allclose(audit.gap + audit.kappa, slack, atol=1e-9)
@@ -110,7 +116,7 @@ def test_the_certificate_counts_samples_beyond_either_limit(p_kw, expected):
 def test_rooms_of_rows_that_errors_hardly_reach_are_measured_in_fixed_units():
     # A voltage 0.04 p.u. below its limit, and errors of 4e-5 p.u.
     offer, errors = offer_at(1e4, r=1e-6)
-    audit = certify(GAUSSIAN, offer, errors, 0, gain=NO_GAIN, known=None, binding=False)
+    audit = audited(GAUSSIAN, offer, errors)
     room = 0.04 - norm.ppf(0.95) * 1e-6 * SIGMA
     assert audit.gap[0] == pytest.approx(room / RESOLUTION)
 
@@ -118,22 +124,14 @@ def test_rooms_of_rows_that_errors_hardly_reach_are_measured_in_fixed_units():
 def test_the_audit_names_the_radius_of_its_ball():
     offer, errors = offer_at(40.0)
     factor = make_safety_factor("wasserstein_joint", 0.05, 0.01)
-    audit = certify(factor, offer, errors, 0, gain=NO_GAIN, known=None, binding=True)
+    audit = audited(factor, offer, errors, binding=True)
     assert audit.radius == 0.01
 
 
 def test_the_certificate_grows_with_the_radius():
     offer, errors = offer_at(40.0)
     probabilities = [
-        certify(
-            make_safety_factor("wasserstein_joint", 0.05, radius),
-            offer,
-            errors,
-            0,
-            gain=NO_GAIN,
-            known=None,
-            binding=False,
-        ).certificate
+        audited(make_safety_factor("wasserstein_joint", 0.05, radius), offer, errors).certificate
         for radius in (0.0, 0.01, 0.1, 1.0)
     ]
     # The nearest fifth of the mass stands 5 kW from the limit.
@@ -144,7 +142,7 @@ def test_the_certificate_grows_with_the_radius():
 
 def test_without_a_power_flow_there_is_no_promise():
     offer, errors = offer_at(0.0, collapses=True)
-    audit = certify(GAUSSIAN, offer, errors, 0, gain=NO_GAIN, known=None, binding=False)
+    audit = audited(GAUSSIAN, offer, errors)
     assert audit.certificate == 1.0
 
 
@@ -159,7 +157,7 @@ def test_posed_rows_give_the_value_at_any_injection():
     p, q = np.array([[60.0, -5.0]]), np.array([[2.0, -1.0]])
     offer = operator.linearise(p, q, [0])
     errors = errors_at(operator, offer)
-    hour = calibrate(GAUSSIAN, offer, errors, 0, gain=NO_GAIN, known=None, reach=1e3)
+    hour = calibrate(GAUSSIAN, offer.rows(0), errors, gain=NO_GAIN, known=None, reach=1e3)
     fixed = np.array([[-3.0, -7.0]]), np.array([[-1.0, -2.0]])
     rows = pose_rows(offer, hour, fixed, network=0, t=0, conic=True)
     assert [row.conic for row in rows] == [True, True]

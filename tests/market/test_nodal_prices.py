@@ -192,6 +192,7 @@ def test_components_add_up_and_consumers_elsewhere_are_priced():
         consumer=np.array([[0.25]]),
         pool=np.array([[0.2]]),
         mu=(np.array([[10.0, 0.0]]),),
+        nu=(np.array([[2.0j]]),),
     )
     base = replace(
         costs,
@@ -199,14 +200,16 @@ def test_components_add_up_and_consumers_elsewhere_are_priced():
         congestion=np.array([[-0.02]]),
         consumer=np.array([[0.24]]),
         mu=(np.array([[4.0, 0.0]]),),
+        nu=(np.array([[0.0j]]),),
     )
     prices = NodalPrices(costs, base, loss=np.array([[0.003]]))
     whole = prices.energy + prices.loss + prices.voltage + prices.risk
     assert_allclose(whole, prices.dlmp, atol=1e-12)
     assert_allclose(prices.risk, -0.03 - 0.01, atol=1e-12)
-    bus = prices.of_consumers(0, 0, np.array([[0.01], [7.0]]))
+    bus = prices.of_consumers(0, 0, np.array([[0.01], [7.0]]), np.array([[5.0 + 0.003j]]))
     assert_allclose(bus["voltage"], -0.04)
-    assert_allclose(bus["risk"], 0.25 - 0.1 - 0.24 + 0.04)
+    # A half-plane across the real axis sees the imaginary part alone.
+    assert_allclose(bus["risk"], 0.25 - 0.1 + 2 * 0.003 - 0.24 + 0.04)
     assert_allclose(bus["dlmp"], bus["energy"] + bus["voltage"] + bus["risk"])
 
 
@@ -265,6 +268,7 @@ def test_the_price_is_the_derivative_of_the_optimal_cost(sensitivity):
         groups=stage.groups,
         n_binding=2,
         n_rows=[1],
+        n_phasors=[0],
     )
     for t in range(2):
         for j, name in enumerate(peers):

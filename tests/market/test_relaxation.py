@@ -107,7 +107,7 @@ class OneLineOperator:
             loss_kw=point.loss_kw,
             loss_d_p=loss_d_p,
             loss_d_q=loss_d_q,
-            converged=point.solved,
+            converged=point.scale == 1.0,
         )
 
 
@@ -144,7 +144,7 @@ def test_rows_on_the_state_agree_with_the_linear_ones_at_the_operating_point():
     fixed_p, fixed_q = relaxed.fixed[0]
     p, q = fixed_p + np.array([[0.0, 250.0]]), fixed_q - np.array([[0.0, 60.0]])
     offer = operator.linearise(p, q, {0})
-    constant = offer.constant(0, fixed_p, fixed_q)
+    constant = offer.rows(0).at(fixed_p[0], fixed_q[0])
     rows = [
         voltage_row(
             roster,

@@ -152,7 +152,7 @@ def test_without_set_points_all_errors_pass_unchanged(seed, policy):
     total = [p.sum(axis=1) for p, _ in xi]
     for d, network in enumerate("AB"):
         offer = model(network, samples[d])
-        rows = seen.rows(d, 0, offer)
+        rows = seen.rows(d, 0, offer.rows(0))
         np.testing.assert_allclose(seen.omega(d, 0), total[d], atol=1e-9)
         for error, expected in zip(seen.member_errors(d, 0), xi[d], strict=True):
             np.testing.assert_allclose(error, expected, atol=1e-9)
@@ -183,7 +183,7 @@ def test_rows_and_totals_see_what_the_plants_really_deviate(seed, policy, sun, f
     for d, network in enumerate("AB"):
         np.testing.assert_allclose(seen.omega(d, 0), total[:, d], atol=1e-9)
         offer = model(network, samples[d])
-        rows = seen.rows(d, 0, offer)
+        rows = seen.rows(d, 0, offer.rows(0))
         u = deviation[network] @ offer.d_p[0].T + reactive[network] @ offer.d_q[0].T
         np.testing.assert_allclose(rows.u, u, atol=1e-12)
         answered = policy.signals(policy.pooled(total)[:, policy.pool_of[d]])
@@ -217,9 +217,11 @@ def certificates(r, cap_kw, errors, radius):
     points.follow(p_kw, [0])
     factor = make_safety_factor("wasserstein_joint", 0.05, radius)
     for set_points in (None, points):
-        rows = Uncertainty([samples], COMMON, roster, set_points).rows(0, 0, offer)
+        rows = Uncertainty([samples], COMMON, roster, set_points).rows(0, 0, offer.rows(0))
         gain = np.zeros((2, 1))
-        audit = certify(factor, offer, rows, 0, gain=gain, known=None, binding=True)
+        audit = certify(
+            factor, offer.rows(0), rows, gain=gain, known=None, scatter=None, binding=True
+        )
         yield audit.certificate
 
 
