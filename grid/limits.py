@@ -82,7 +82,9 @@ class LimitRows:
     def value(self, point: OperatingPoint) -> NDArray[np.float64]:
         """Evaluate the rows at AC operating points, shape (n_steps, n_rows). [p.u.]"""
         vm = point.vm_pu[:, 1:]
-        return np.hstack([vm, -vm, np.abs(self.phasors(point))])
+        loading = np.abs(point.line_current) / self.network.max_i_pu
+        substation = np.abs(point.source_power)[:, None] * S_BASE_KVA / self.network.substation_kva
+        return np.hstack([vm, -vm, loading, substation])
 
     @property
     def phasor_row(self) -> NDArray[np.intp]:
@@ -98,7 +100,7 @@ class LimitRows:
             Away from the source, as drawn from upstream; the substation's power comes last.
         """
         current = point.line_current / self.network.max_i_pu
-        substation = point.source_power[:, None] * (S_BASE_KVA / self.network.substation_kva)
+        substation = point.source_power[:, None] * self._per_rating
         return np.hstack([current, substation])
 
     def sensitivities(
@@ -118,9 +120,8 @@ class LimitRows:
         d_p, d_q : ndarray, shape (n_rows, n_buses - 1)
             Change of each row per injection at each bus. [p.u./kW, p.u./kvar]
         """
-        phasors = self.phasors(point)[step]
         d_p, d_q = (
-            self._rows_change(point.voltage[step], d_voltage, phasors)
+            self._rows_change(point, step, d_voltage)
             for d_voltage in point.voltage_derivatives(step)
         )
         return d_p, d_q
@@ -135,31 +136,40 @@ class LimitRows:
         d_p, d_q : ndarray of complex, shape (n_lines + 1, n_buses - 1)
             Change of each phasor per injection at each bus. [p.u./kW, p.u./kvar]
         """
-        v = point.voltage[step]
-        d_p, d_q = (self._phasor_change(v, d) for d in point.voltage_derivatives(step))
+        d_p, d_q = (
+            np.vstack([d_current / self.network.max_i_pu[:, None], self._per_rating * d_source])
+            for d_current, d_source in (
+                self._flow_change(point.voltage[step], d_voltage)
+                for d_voltage in point.voltage_derivatives(step)
+            )
+        )
         return d_p, d_q
 
+    @property
+    def _per_rating(self) -> float:
+        """Unit of power over the substation's rating. [-]"""
+        return S_BASE_KVA / self.network.substation_kva
+
     def _rows_change(
-        self,
-        v: NDArray[np.complex128],
-        d_voltage: NDArray[np.complex128],
-        phasors: NDArray[np.complex128],
+        self, point: OperatingPoint, step: int, d_voltage: NDArray[np.complex128]
     ) -> NDArray[np.float64]:
         """Carry a change of the voltages through to the rows."""
+        v = point.voltage[step]
+        d_current, d_source = self._flow_change(v, d_voltage)
         d_vm = _magnitude_change(v[1:], d_voltage)
-        d_loading = _magnitude_change(phasors, self._phasor_change(v, d_voltage))
-        return np.vstack([d_vm, -d_vm, d_loading])
+        d_loading = _magnitude_change(point.line_current[step], d_current)
+        d_substation = _magnitude_change(point.source_power[step : step + 1], d_source[None, :])
+        rating = self.network.max_i_pu[:, None]
+        return np.vstack([d_vm, -d_vm, d_loading / rating, d_substation * self._per_rating])
 
-    def _phasor_change(
+    def _flow_change(
         self, v: NDArray[np.complex128], d_voltage: NDArray[np.complex128]
-    ) -> NDArray[np.complex128]:
-        """Carry a change of the voltages through to the phasors."""
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Carry a change of the voltages through to line currents and the source's power."""
         network = self.network
         feeding = np.vstack([np.zeros(d_voltage.shape[1]), d_voltage])[network.parent]
         d_current = (feeding - d_voltage) / network.z_pu[:, None]
-        d_source = v[0] * np.conj(d_current[network.parent == 0].sum(axis=0))
-        scale = S_BASE_KVA / network.substation_kva
-        return np.vstack([d_current / network.max_i_pu[:, None], scale * d_source])
+        return d_current, v[0] * np.conj(d_current[network.parent == 0].sum(axis=0))
 
 
 def _magnitude_change(
