@@ -32,6 +32,8 @@ NEAR_BINDING, NEAR_AHEAD = 6.0, 0.5
 the steps that bind and further ahead."""
 RESOLUTION = 1e-4
 """Rooms are measured in standard deviations, but none smaller than this. [p.u.]"""
+TOUCHES = 1e-6
+"""A sample this close to a limit touches it: the accuracy of the solver. [sigma]"""
 FOLLOWS = 0.05
 """A row follows the common safety factor when within this many sigmas of it."""
 
@@ -157,6 +159,7 @@ def calibrate(
     gain: Array,
     known: Hour | None,
     reach: float,
+    every: bool = False,
 ) -> Hour:
     """Find safety factors at a schedule and the rows that stand close to their limits.
 
@@ -174,6 +177,9 @@ def calibrate(
         The calibration before; its rows are kept.
     reach : float
         How close a row has to come to its margin to be chosen. [sigma]
+    every : bool
+        Whether every magnitude that misses its margin is chosen, and not only the worst of
+        neighbours.
     """
     at = _Standing.of(factor, rows, errors, gain=gain, known=known)
     exceedance = at.kappa - at.slack_ratio
@@ -185,9 +191,12 @@ def calibrate(
     if len(rows.half_planes.phasor):
         # Half-planes hold a magnitude together only: one alone lets the schedule pass it by.
         half_plane = np.arange(len(rows.value)) >= len(rows.parent)
-        missed = half_plane & (exceedance > 0) & (known is not None)
+        missed = half_plane & (exceedance > 0) & every
         elements = np.union1d(rows.element[chosen], rows.element[missed])
-        chosen = np.union1d(chosen, np.flatnonzero(half_plane & np.isin(rows.element, elements)))
+        whole = np.flatnonzero(half_plane & np.isin(rows.element, elements))
+        # They stand for the tangent too, which would be all but the same row as one of them.
+        tangents = rows.element[half_plane]
+        chosen = np.union1d(np.setdiff1d(chosen, tangents), whole)
     margin = at.mean + at.kappa * at.sigma
     return Hour(margin, at.moments, at.kappa, gain, chosen, rows.half_planes)
 
@@ -213,6 +222,8 @@ def certify(
         margin = joint_margin(at.z, at.slack_ratio + (at.sigma <= SIGMA_FLOOR))
         if scatter is not None:
             margin = np.minimum(margin, scatter.distances()[0].min(axis=1))
+        if factor.radius == 0.0:  # a sample that touches a limit keeps it, whatever is rounded
+            margin = margin + TOUCHES
         certificate = worst_case_probability(margin, at.weights, factor.radius)
     else:
         certificate = 1.0

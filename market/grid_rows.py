@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Complex = NDArray[np.complex128]
 
-SAME_DIRECTION = np.pi / 512
+SAME_DIRECTION = np.pi / 256
 """Half-planes whose directions differ by less than this angle are one. [rad]"""
 INSIDE = 5e-5
 """Half-planes are posed so far inside their limit that a schedule in a corner between two of them,

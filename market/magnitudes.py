@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from market.grid_rows import HalfPlanes
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from market.grid_rows import HalfPlanes
     from market.offers import NetworkOffer
     from market.roster import Roster
     from market.schedule import Schedule
@@ -40,6 +41,8 @@ so that a schedule on its limit is not taken for one beyond it: by as much such 
 limit. [p.u.]"""
 _POLYGON = np.exp(2j * np.pi * np.arange(8) / 8)
 """Directions that enclose a disc wherever the schedule stands."""
+_SKETCH = np.exp(1j * np.pi * np.array([0.0, 0.25, -0.25, 1.0]))
+"""Directions, from that of the schedule, that enclose a disc roughly."""
 _FINE = np.exp(2j * np.pi * np.arange(64) / 64)
 _HALVINGS = 14
 """Bisections of the angle between two of the fine directions: to 1e-5 rad."""
@@ -174,6 +177,24 @@ class Scatter:
                 smallest = np.minimum(smallest, other)
             width /= 2
         return smallest[:, 0], np.exp(1j * angle[:, 0])
+
+
+def sketched(offer: NetworkOffer, step: int) -> HalfPlanes:
+    """Enclose the phasors near their limits roughly: for steps that will be cleared again.
+
+    Parameters
+    ----------
+    offer : NetworkOffer
+        Linear model.
+    step : int
+        Step of the window.
+    """
+    if offer.phasors is None:
+        return HalfPlanes.none()
+    value = offer.phasors.value[step]
+    near = np.flatnonzero(np.abs(value) >= NEAR * offer.limit[offer.phasors.row])
+    directions = np.exp(1j * np.angle(value[near]))[:, None] * _SKETCH
+    return HalfPlanes(np.repeat(near, len(_SKETCH)), directions.ravel())
 
 
 def _halfway(scheduled: complex, known: Complex) -> Complex:

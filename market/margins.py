@@ -10,7 +10,7 @@ import numpy as np
 
 from market.calibration import NEAR_AHEAD, NEAR_BINDING, calibrate, certify, situation
 from market.grid_rows import HalfPlanes
-from market.magnitudes import Scatter
+from market.magnitudes import Scatter, sketched
 from market.radius import RadiusRule
 from market.safety_factors import make_safety_factor
 
@@ -221,11 +221,10 @@ class Margins:
     ) -> Hour:
         """Calibrate one network and step of the window."""
         d, t = place
-        scatter = Scatter.of(offer, uncertainty, schedule, self.roster, place)
-        planes = HalfPlanes.none() if known is None else known.half_planes
-        if scatter is not None:
-            planes = scatter.half_planes(planes, self.factor.risk_level)
-        rows = offer.rows(t, planes)
+        binds = t in self.binding_steps
+        if known is not None and not binds:  # whose half-planes are others every time
+            known = replace(known, chosen=known.chosen[known.chosen < len(offer.limit)])
+        rows = offer.rows(t, self._half_planes(schedule, offer, uncertainty, place))
         factor = self.factors[d][t]
         return calibrate(
             type(factor)(CAUTION * factor.risk_level, factor.radius) if cautious else factor,
@@ -233,5 +232,17 @@ class Margins:
             uncertainty.rows(d, t, rows),
             gain=schedule.gain(self.roster, d, t, rows.d_p),
             known=known,
-            reach=NEAR_BINDING if t in self.binding_steps else NEAR_AHEAD,
+            reach=NEAR_BINDING if binds else NEAR_AHEAD,
+            every=cautious,
         )
+
+    def _half_planes(
+        self, schedule: Schedule, offer: NetworkOffer, uncertainty: Uncertainty, place: Place
+    ) -> HalfPlanes:
+        """Half-planes of magnitudes near their limits; those of this clearing are kept."""
+        if place[1] not in self.binding_steps:
+            return sketched(offer, place[1])
+        scatter = Scatter.of(offer, uncertainty, schedule, self.roster, place)
+        earlier = self.hours.get(place)
+        planes = HalfPlanes.none() if earlier is None else earlier.half_planes
+        return planes if scatter is None else scatter.half_planes(planes, self.factor.risk_level)

@@ -181,6 +181,28 @@ def test_idle_lines_have_no_direction():
     assert (d_p[rows.kind == "over_voltage"] >= 0).all()
 
 
+@pytest.mark.parametrize("step", range(3))
+def test_phasors_of_currents_and_of_the_substation(network, step):
+    p_kw, q_kvar = schedules(network)
+    rows = LimitRows.of(network)
+    analytic = rows.phasor_sensitivities(operating_point(network, p_kw, q_kvar), step)
+    assert_close(analytic, central_differences(network, p_kw[step], q_kvar[step], rows.phasors))
+
+
+def test_phasors_have_no_kink_where_nothing_flows():
+    """The magnitude has one; real and imaginary part are smooth, and known there too."""
+    network = build_network(Network(name="n", case="case69"))
+    idle = np.zeros(network.n_buses - 1)
+    rows = LimitRows.of(network)
+    # Next to nothing flows: 1e-6 of the load of one bus, at the far end.
+    almost = np.where(np.arange(len(idle)) == len(idle) - 1, 1e-6, 0.0)
+    for p_kw in (idle, almost):
+        point = operating_point(network, p_kw[None], idle[None])
+        analytic = rows.phasor_sensitivities(point, 0)
+        assert_close(analytic, central_differences(network, p_kw, idle, rows.phasors))
+        np.testing.assert_allclose(np.abs(rows.phasors(point)), rows.value(point)[:, -69:])
+
+
 def test_collapse_is_named():
     network = build_network(Network(name="west", case="case85"))
     p_kw, q_kvar = -network.load_kw[None, 1:], -network.load_kvar[None, 1:]
