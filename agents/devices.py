@@ -129,6 +129,15 @@ class FlexibleLoad:
         curtailed_kw, deferred_kw : float
             What was done. [kW]
         """
+        curtailed, deferred, self.backlog_kwh = self.answer(
+            curtail_kw, defer_kw, baseline_kw, hours
+        )
+        return curtailed, deferred
+
+    def answer(
+        self, curtail_kw: float, defer_kw: float, baseline_kw: float, hours: float
+    ) -> tuple[float, float, float]:
+        """Tell what :meth:`follow` would do, and the energy that would wait then. [kW, kWh]"""
         curtailed, deferred, backlog = flexible_output(
             curtail_kw,
             defer_kw,
@@ -139,5 +148,4 @@ class FlexibleLoad:
             backlog_kwh=self.backlog_kwh,
             backlog_max_kwh=self.backlog_max_kwh,
         )
-        self.backlog_kwh = float(backlog)
-        return float(curtailed), float(deferred)
+        return float(curtailed), float(deferred), float(backlog)

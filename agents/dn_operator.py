@@ -105,6 +105,7 @@ class DnOperator(mesa.Agent):
             for peer in peers
         }
         self._to_p, self._to_q, self._renewable_to_p = _source_matrices(peers, position)
+        self._flexible_to_p = _flexible_matrix(peers, position)
         self._step = 0
         self._samples: ErrorSamples | None = None
         self._sensitivities: dict[int, _Sensitivities] = {}
@@ -167,7 +168,9 @@ class DnOperator(mesa.Agent):
         self._step, self._window_is_new = step, True
         weights = self._weights(past, self._situation(forecast))
         steps = tuple(map(PastErrors, past.errors, weights, past.day))
-        self._samples = ErrorSamples(steps, self._to_p, self._to_q, self._renewable_to_p)
+        self._samples = ErrorSamples(
+            steps, self._to_p, self._to_q, self._renewable_to_p, self._flexible_to_p
+        )
         self._sensitivities = {s: d for s, d in self._sensitivities.items() if s >= step}
 
     def _situation(self, profiles: Array) -> Array:
@@ -399,3 +402,12 @@ def _source_matrices(
             # Injections come from renewable plants, the other sources are loads.
             renewable_to_p[position[column], k] += max(kw, 0.0)
     return to_p, to_q, renewable_to_p
+
+
+def _flexible_matrix(peers: Sequence[PeerSpec], position: Mapping[str, int]) -> Array:
+    """Injection of each peer's flexible load per unit of each column, (n_columns, n_members)."""
+    out = np.zeros((len(position), len(peers)))
+    for k, peer in enumerate(peers):
+        if peer.flexible_kw:
+            out[position[f"load_p:{peer.flexible_profile}"], k] -= peer.flexible_kw
+    return out

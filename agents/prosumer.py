@@ -225,9 +225,11 @@ class Prosumer(mesa.Agent):
         return RecourseOffer(up, down, CAPACITY_EUR_PER_KW_H)
 
     def deviation(
-        self, award: Award, actual: Outlook, k: int, reported_kw: tuple[float, float]
+        self, award: Award, actual: Outlook, k: int, reported_kw: tuple[float, float], hours: float
     ) -> float:
         """Measure how far reality is off the schedule before any recourse.
+
+        Plant, load, and what the flexible load cannot drop or put off as scheduled.
 
         Parameters
         ----------
@@ -240,6 +242,8 @@ class Prosumer(mesa.Agent):
         reported_kw : tuple of float
             Must-serve and flexible load that the schedule stands on: those of the bid, so that a
             misreport is a deviation. [kW]
+        hours : float
+            Length of the step. [h]
 
         Returns
         -------
@@ -249,7 +253,12 @@ class Prosumer(mesa.Agent):
         renewable = _renewable_output(award, actual, k) - float(award.renewable_kw[k])
         must_serve, flexible = reported_kw
         load = actual.load_kw[0] + actual.flexible_kw[0] - must_serve - flexible
-        return renewable - float(load)
+        undone = 0.0
+        if self.flexible is not None:
+            asked = float(award.curtailed_load_kw[k]), float(award.deferred_load_kw[k])
+            done = self.flexible.answer(*asked, float(actual.flexible_kw[0]), hours)
+            undone = done[0] + done[1] - sum(asked)
+        return renewable - float(load) + undone
 
     def follow(
         self, award: Award, activation: Activation, actual: Outlook, k: int, hours: float

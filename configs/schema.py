@@ -265,7 +265,11 @@ class Market(Settings):
     """Fee on energy bought from peers. [EUR/kWh]"""
     network_fee_across_eur_per_kwh: NonNegative = 0.01
     """Additional fee on energy bought from peers of another network. [EUR/kWh]"""
-    imbalance_pricing: Literal["one_sided", "two_sided"] = "one_sided"
+    uplift: Literal["load", "trades", "dso"] = "load"
+    """Who gets what the DSO takes in beyond its expenses, and bears what it lacks, in every step:
+    peers by their load, by what they traded, or nobody: the DSO keeps it. See
+    ``market/uplift.py``."""
+    imbalance_pricing: Literal["one_sided", "two_sided", "marginal"] = "one_sided"
     """Whether the sign of the imbalance of its recourse pool (its network, or all of them) or that
     of its own decides on the price of a peer's deviation."""
     loss_allocation: Literal["operator", "proportional", "marginal"] = "operator"

@@ -16,6 +16,7 @@ from market.errors import SolverFailedError
 from market.exchange import TOGETHER
 from market.fallbacks import DEGRADED, worst
 from market.first_stage import FEW_NETWORKS, FirstStage
+from market.flexible_response import FlexibleResponse
 from market.margins import BINDING_DUAL, Margins
 from market.parameters import LossModel
 from market.recourse import RecoursePolicy
@@ -77,6 +78,9 @@ class ClearingResult:
     solver_s, wall_s, problem_s : float
         Seconds inside the solver (of two solves at a time the longer), altogether, and on putting
         the problems together.
+    omega_mean_kw, omega_sd_kw : ndarray, shape (n_binding, n_networks)
+        Mean and standard deviation of the samples of each network's total error at the schedule.
+        [kW]
     coordination : Coordination
         How well networks agree that solve their own problems, and how often they were asked in
         all passes.
@@ -98,6 +102,8 @@ class ClearingResult:
     n_passes: int
     solver_s: float
     wall_s: float
+    omega_mean_kw: Array
+    omega_sd_kw: Array
     problem_s: float = 0.0
     coordination: Coordination = TOGETHER
     exactness: Exactness | None = None
@@ -222,6 +228,8 @@ class MarketClearing:
         best = min(iterates, key=self._preference)
         self._remember(step, book, best.schedule)
         prices = None if best.softened else self._prices(window, best)
+        uncertainty.follow(best.schedule, self.margins.binding_steps)
+        omega_mean_kw, omega_sd_kw = uncertainty.omega_moments(self.margins.binding_steps)
         fallback = worst(window.fallbacks)
         if fallback:
             log.warning("step %d: cleared by fallback %s", step, fallback)
@@ -241,6 +249,8 @@ class MarketClearing:
             exactness=_exactness(iterates[0].decisions, best.decisions),
             prices=prices,
             risk=() if best.softened else self._risk(best, uncertainty),
+            omega_mean_kw=omega_mean_kw,
+            omega_sd_kw=omega_sd_kw,
         )
 
     def _prices(self, window: Window, best: _Iterate) -> NodalPrices:
@@ -337,13 +347,14 @@ class MarketClearing:
     # Assembly ---------------------------------------------------------------------------------
 
     def _uncertainty(self, book: BidBook) -> Uncertainty:
-        """Gather the error samples of the window; no plant is capped yet."""
+        """Gather the error samples of the window; nothing is scheduled yet."""
         set_points = None
         if self.settings.renewable_setpoint == "cap":
             rating = np.array([self.roster.rating[k].renewable_kw for k in self.roster.renewable])
             set_points = SetPoints(book.renewable_max_kw, rating)
         samples = [operator.samples for operator in self.operators]
-        return Uncertainty(samples, self.policy, self.roster, set_points)
+        flexible = FlexibleResponse(book, self.roster)
+        return Uncertainty(samples, self.policy, self.roster, set_points, flexible)
 
     def _rows(self, window: Window, offers: tuple[NetworkOffer, ...]) -> list[ChanceRow]:
         """Pose the chosen rows of every network and step."""
@@ -459,7 +470,9 @@ class MarketClearing:
         schedule = supplier_only(book, self.roster, self.policy.n_signals)
         offers = self._linearise(schedule, range(self.roster.n_steps))
         self.margins.forget()
-        audits = self.margins.audit(schedule, offers, self._uncertainty(book), {})
+        uncertainty = self._uncertainty(book)
+        audits = self.margins.audit(schedule, offers, uncertainty, {})
+        omega_mean_kw, omega_sd_kw = uncertainty.omega_moments(self.margins.binding_steps)
         self._last = None
         return ClearingResult(
             schedule=schedule,
@@ -473,6 +486,8 @@ class MarketClearing:
             solver_s=window.solver_s,
             wall_s=window.wall_s,
             problem_s=window.problem_s,
+            omega_mean_kw=omega_mean_kw,
+            omega_sd_kw=omega_sd_kw,
         )
 
 

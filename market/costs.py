@@ -125,7 +125,7 @@ def capacity_payment(flows: Flows, hours: float) -> Array:
 
 
 def imbalance_price(flows: Flows, prices: StepPrices) -> Array:
-    """Price of every network's deviation, by the sign of its pool's sum. [EUR/kWh]"""
+    """Price of what is left of every network's errors, by the sign of its pool's sum. [EUR/kWh]"""
     pools = np.bincount(flows.pool_of, flows.deviation_kw)[flows.pool_of]
     return np.where(pools < 0, prices.imbalance_buy, prices.imbalance_sell)
 

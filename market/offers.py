@@ -157,12 +157,15 @@ class ErrorSamples:
         Injection of each member per unit of each series. [kW, kvar]
     renewable_to_p : ndarray, shape (n_sources, n_members)
         The part of ``to_p`` that is renewable power. [kW]
+    flexible_to_p : ndarray, shape (n_sources, n_members), optional
+        The part of ``to_p`` that is flexible load, hence not positive; none: nobody has any. [kW]
     """
 
     steps: tuple[PastErrors, ...]
     to_p: Array
     to_q: Array
     renewable_to_p: Array
+    flexible_to_p: Array | None = None
 
     def weights(self, step: int) -> Array:
         """Probabilities of the samples of a step."""

@@ -104,12 +104,10 @@ def realised_injections(
     hours = roster.step_hours
     renewable = renewable_output(outturn.renewable_kw, told("held_back_kw"), told("cap_kw"))
     baseline = outturn.load_kw + outturn.flexible_kw
-    error = renewable - told("renewable_kw") - (baseline - expected_load_kw)
-    q_kvar = told("q_kvar") - outturn.load_kvar
-    storage, unit = _by_peer(recourse(error, q_kvar), roster)
+    drop, put_off = told("curtailed_load_kw"), told("deferred_load_kw")
     curtailed, deferred, _ = flexible_output(
-        told("curtailed_load_kw"),
-        told("deferred_load_kw"),
+        drop,
+        put_off,
         outturn.flexible_kw,
         hours,
         power_kw=fleet.flexible_kw,
@@ -117,6 +115,10 @@ def realised_injections(
         backlog_kwh=fleet.backlog_kwh,
         backlog_max_kwh=fleet.backlog_max_kwh,
     )
+    undone = curtailed + deferred - drop - put_off
+    error = renewable - told("renewable_kw") - (baseline - expected_load_kw) + undone
+    q_kvar = told("q_kvar") - outturn.load_kvar
+    storage, unit = _by_peer(recourse(error, q_kvar), roster)
     charge, discharge, _ = battery_output(
         told("discharge_kw") - told("charge_kw") + storage,
         hours,

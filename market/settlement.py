@@ -12,11 +12,12 @@ from market.costs import (
     discomfort_cost,
     fuel_cost,
     imbalance_cost,
-    imbalance_price,
     loss_cost,
     wear_cost,
 )
+from market.imbalance import imbalance_prices
 from market.ledger import Ledger
+from market.uplift import share_out, uplift_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from market.roster import Roster
 
     Array = NDArray[np.float64]
-
-CONGESTION_ITEMS = ("congestion_charge", "exchange_rent")
-LOSS_ITEMS = ("loss_charge", "loss_compensation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +53,8 @@ class Metered:
     """Realised net injection. [kW]"""
     error_kw: Array
     """Its difference to the schedule, the recourse left out. [kW]"""
+    load_kw: Array
+    """Load that was served. [kW]"""
 
 
 def settle(
@@ -78,7 +78,8 @@ def settle(
     lies between; network fees go to the buyer's operator. Operators buy the losses, and the
     peers bear them as ``settings.loss_allocation`` says. Each peer's own deviation is settled
     with the DSO; the DSO settles the networks' totals with the supplier and pays the recourse,
-    whose cost the peers bear as ``settings.risk_allocation`` says.
+    whose cost the peers bear as ``settings.risk_allocation`` says. What the DSO is left with, or
+    lacks, is shared out as ``settings.uplift`` says.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def settle(
     shares : RiskShares, optional
         Who causes the cost of risk; none where that is not known.
     settings : Market
-        Its ``loss_allocation``, ``imbalance_pricing`` and ``risk_allocation``.
+        Its ``loss_allocation``, ``imbalance_pricing``, ``risk_allocation`` and ``uplift``.
     roster : Roster
         The registered peers.
 
@@ -128,12 +129,17 @@ def settle(
     if charges is not None:
         ledger.pay(ledger.peers, ledger.dso, "congestion_charge", charges.congestion)
         ledger.pay(ledger.peers, ledger.dso, "risk_charge", charges.risk)
-    _settle_imbalance(
-        ledger, flows, metered.error_kw, prices=prices, settings=settings, roster=roster
+    price = imbalance_prices(
+        settings.imbalance_pricing, metered.error_kw, flows, recourse, prices, roster=roster
     )
+    paid = -roster.step_hours * price * metered.error_kw
+    ledger.pay(ledger.peers, ledger.dso, "imbalance", paid)
+    upstream = imbalance_cost(flows, prices, roster.step_hours)
+    ledger.pay(ledger.dso, ledger.supplier, "imbalance_upstream", upstream)
     _settle_recourse(ledger, flows, recourse, roster)
     if settings.risk_allocation == "causation" and shares is not None:
         _settle_causation(ledger, flows, shares, roster)
+    share_out(ledger, uplift_shares(settings.uplift, metered.load_kw, trades))
     _settle_devices(ledger, flows, costs, roster)
     return ledger
 
@@ -189,26 +195,6 @@ def exchange_shares(p_kw: Array, roster: Roster) -> Array:
     return exchanged / np.where(total > 0, total, 1.0)[roster.network_of]
 
 
-def _settle_imbalance(
-    ledger: Ledger,
-    flows: Flows,
-    error_kw: Array,
-    *,
-    prices: StepPrices,
-    settings: Market,
-    roster: Roster,
-) -> None:
-    """Peers answer for their errors, the DSO for what is left of them upstream."""
-    hours = roster.step_hours
-    if settings.imbalance_pricing == "two_sided":
-        price = np.where(error_kw < 0, prices.imbalance_buy, prices.imbalance_sell)
-    else:
-        price = imbalance_price(flows, prices)[roster.network_of]
-    ledger.pay(ledger.peers, ledger.dso, "imbalance", -hours * price * error_kw)
-    upstream = imbalance_cost(flows, prices, hours)
-    ledger.pay(ledger.dso, ledger.supplier, "imbalance_upstream", upstream)
-
-
 def _settle_recourse(ledger: Ledger, flows: Flows, recourse: Recourse, roster: Roster) -> None:
     """The DSO pays for power kept ready and for recourse delivered, at the offered prices."""
     hours = roster.step_hours
@@ -242,16 +228,3 @@ def _settle_devices(ledger: Ledger, flows: Flows, costs: DeviceCosts, roster: Ro
     ledger.pay(roster.dispatchable, ledger.resources, "fuel", fuel)
     ledger.pay(roster.storage, ledger.resources, "wear", wear)
     ledger.pay(roster.flexible, ledger.resources, "discomfort", discomfort)
-
-
-def dso_surplus(ledger: Ledger) -> dict[str, float]:
-    """What the DSO keeps of one step by source; the sources add up to its account. [EUR]
-
-    ``congestion``: nodal congestion charges and the rent of limited exchange; ``loss``: loss
-    charges less what operators are paid for the losses; ``risk``: everything else, that is risk
-    charges, imbalances and recourse.
-    """
-    received = {item: float(amounts[ledger.dso]) for item, amounts in ledger.items.items()}
-    congestion = sum(received.pop(item, 0.0) for item in CONGESTION_ITEMS)
-    loss = sum(received.pop(item, 0.0) for item in LOSS_ITEMS)
-    return {"congestion": congestion, "loss": loss, "risk": sum(received.values())}

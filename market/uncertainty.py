@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from market.chance import RowErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from market.flexible_response import FlexibleResponse
     from market.grid_rows import GridRows
     from market.offers import ErrorSamples
     from market.recourse import RecoursePolicy
@@ -87,10 +89,14 @@ class _Network:
         Past errors of the series.
     plants : ndarray of int, shape (n_plants,)
         Its renewable plants, among all.
-    owners : ndarray of int, shape (n_plants,)
-        Their owners, among the members.
+    loads : ndarray of int, shape (n_loads,)
+        Its flexible loads, among all.
+    owners : ndarray of int, shape (n_plants + n_loads,)
+        Owners of the plants and then of the loads, among the members.
     to_plants : ndarray, shape (n_sources, n_plants)
         Power of each plant per unit of each series. [kW]
+    to_loads : ndarray, shape (n_sources, n_loads)
+        Power of each flexible load per unit of each series. [kW]
     others : ndarray of int, shape (n_others,)
         Series that drive anything but plants.
     to_p, to_q : ndarray, shape (n_others, n_members)
@@ -101,8 +107,10 @@ class _Network:
 
     samples: ErrorSamples
     plants: NDArray[np.intp]
+    loads: NDArray[np.intp]
     owners: NDArray[np.intp]
     to_plants: Array
+    to_loads: Array
     others: NDArray[np.intp]
     to_p: Array
     to_q: Array
@@ -110,8 +118,12 @@ class _Network:
 
     @classmethod
     def of(cls, samples: ErrorSamples, roster: Roster, network: int) -> _Network:
+        members = roster.members(network)
         plants = np.flatnonzero(roster.network_of[roster.renewable] == network)
-        owners = np.searchsorted(roster.members(network), roster.renewable[plants])
+        owners = np.searchsorted(members, roster.renewable[plants])
+        loads = np.flatnonzero(roster.network_of[roster.flexible] == network)
+        holders = np.searchsorted(members, roster.flexible[loads])
+        flexible = samples.flexible_to_p
         to_plants = samples.renewable_to_p[:, owners]
         to_p, to_q = samples.to_p.copy(), samples.to_q
         to_p[:, owners] -= to_plants
@@ -119,8 +131,10 @@ class _Network:
         return cls(
             samples=samples,
             plants=plants,
-            owners=owners,
+            loads=loads if flexible is not None else loads[:0],
+            owners=np.concatenate([owners, holders if flexible is not None else holders[:0]]),
             to_plants=to_plants,
+            to_loads=-flexible[:, holders] if flexible is not None else to_plants[:, :0],
             others=others,
             to_p=to_p[others],
             to_q=to_q[others],
@@ -145,6 +159,8 @@ class Uncertainty:
         The registered peers.
     set_points : SetPoints, optional
         Caps of renewable plants; none: every plant passes its whole error on.
+    flexible : FlexibleResponse, optional
+        What flexible loads leave undone; none: they follow their schedules whatever comes.
     """
 
     def __init__(
@@ -153,20 +169,23 @@ class Uncertainty:
         policy: RecoursePolicy,
         roster: Roster,
         set_points: SetPoints | None = None,
+        flexible: FlexibleResponse | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.policy = policy
         self.set_points = set_points
+        self.flexible = flexible
         self._networks = [_Network.of(own, roster, d) for d, own in enumerate(self.samples)]
-        self._of_plants: dict[tuple[int, int], Array] = {}
+        self._of_devices: dict[tuple[int, int], Array] = {}
 
     def follow(self, schedule: Schedule, steps: Iterable[int]) -> None:
-        """Take over what a schedule caps in some steps."""
-        if self.set_points is None:
-            return
+        """Take over what a schedule caps, and asks of flexible loads, in some steps."""
         steps = set(steps)
-        self.set_points.follow(schedule.renewable, steps)
-        self._of_plants = {at: kw for at, kw in self._of_plants.items() if at[1] not in steps}
+        if self.set_points is not None:
+            self.set_points.follow(schedule.renewable, steps)
+        if self.flexible is not None:
+            self.flexible.follow(schedule, steps)
+        self._of_devices = {at: kw for at, kw in self._of_devices.items() if at[1] not in steps}
 
     def capped(self, schedule: Schedule) -> Schedule:
         """Write the caps into a schedule."""
@@ -178,7 +197,17 @@ class Uncertainty:
         """Sum of a network's errors, shape (n_samples,). [kW]"""
         at = self._networks[network]
         total = at.samples.steps[step].sources @ at.to_total
-        return total + self._plants(network, step).sum(axis=1)
+        return total + self._devices(network, step).sum(axis=1)
+
+    def omega_moments(self, steps: Collection[int]) -> tuple[Array, Array]:
+        """Mean and standard deviation of each network's error, (n_steps, n_networks) each. [kW]"""
+        shape = len(steps), len(self.samples)
+        mean, deviation = np.zeros(shape), np.zeros(shape)
+        for (k, t), d in product(enumerate(steps), range(shape[1])):
+            omega, weights = self.omega(d, t), self.weights(d, t)
+            mean[k, d] = weights @ omega
+            deviation[k, d] = np.sqrt(weights @ (omega - mean[k, d]) ** 2)
+        return mean, deviation
 
     def pool_omega(self, pool: int, step: int) -> Array:
         """Sum of the errors of a pool's networks, shape (n_samples,). [kW]"""
@@ -214,7 +243,7 @@ class Uncertainty:
             What every sample does to each without recourse.
         """
         at = self._networks[network]
-        sources = np.hstack([at.other_sources(step), self._plants(network, step)])
+        sources = np.hstack([at.other_sources(step), self._devices(network, step)])
         per_source = at.to_p @ d_p.T + at.to_q @ d_q.T
         return sources @ np.vstack([per_source, d_p.T[at.owners]])
 
@@ -223,7 +252,7 @@ class Uncertainty:
         at = self._networks[network]
         largest = np.abs(at.other_sources(step)).max(axis=0, initial=0.0)
         p_error, q_error = largest @ np.abs(at.to_p), largest @ np.abs(at.to_q)
-        np.add.at(p_error, at.owners, np.abs(self._plants(network, step)).max(axis=0, initial=0.0))
+        np.add.at(p_error, at.owners, np.abs(self._devices(network, step)).max(axis=0, initial=0.0))
         return p_error, q_error
 
     def member_errors(self, network: int, step: int) -> tuple[Array, Array]:
@@ -231,15 +260,25 @@ class Uncertainty:
         at = self._networks[network]
         sources = at.other_sources(step)
         p_error = sources @ at.to_p
-        p_error[:, at.owners] += self._plants(network, step)
+        np.add.at(p_error.T, at.owners, self._devices(network, step).T)
         return p_error, sources @ at.to_q
 
-    def _plants(self, network: int, step: int) -> Array:
-        """What plants deviate from their schedules, shape (n_samples, n_plants). [kW]"""
-        if (network, step) not in self._of_plants:
+    def _devices(self, network: int, step: int) -> Array:
+        """What plants and flexible loads deviate from their schedules beside the others' errors.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_plants + n_loads)
+            As injections; of a flexible load what it leaves undone, as its error itself is among
+            the others'. [kW]
+        """
+        if (network, step) not in self._of_devices:
             at = self._networks[network]
-            error = at.samples.steps[step].sources @ at.to_plants
+            sources = at.samples.steps[step].sources
+            plants, undone = sources @ at.to_plants, np.zeros((len(sources), len(at.loads)))
             if self.set_points is not None:
-                error = self.set_points.errors(step, error, at.plants)
-            self._of_plants[network, step] = error
-        return self._of_plants[network, step]
+                plants = self.set_points.errors(step, plants, at.plants)
+            if self.flexible is not None:
+                undone = self.flexible.errors(step, sources @ at.to_loads, at.loads)
+            self._of_devices[network, step] = np.hstack([plants, undone])
+        return self._of_devices[network, step]

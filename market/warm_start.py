@@ -73,7 +73,12 @@ def warm_start(
     alpha = last.schedule.alpha[source]
     held = np.minimum(last.schedule.renewable[source], start.renewable)
     renewable = np.where(last.curtailed[source], held, start.renewable)
+    flexible = {
+        name: getattr(last.schedule, name)[source] for name in ("curtailed", "deferred", "backlog")
+    }
     if not whole_days:
         p_kw[beyond], q_kvar[beyond] = start.p_kw[beyond], start.q_kvar[beyond]
         alpha[beyond], renewable[beyond] = 0.0, start.renewable[beyond]
-    return replace(start, p_kw=p_kw, q_kvar=q_kvar, alpha=alpha, renewable=renewable)
+        for name, values in flexible.items():
+            values[beyond] = getattr(start, name)[beyond]
+    return replace(start, p_kw=p_kw, q_kvar=q_kvar, alpha=alpha, renewable=renewable, **flexible)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from market.settlement import dso_surplus
+from market.uplift import dso_surplus
 from simulation.indices import gini, jain, self_consumption, self_sufficiency
 from simulation.market_totals import KINDS, NEGLIGIBLE_EUR, RECOURSE_INCOME
 
@@ -120,7 +120,7 @@ def recourse_providers(totals: MarketTotals) -> dict[str, float | int | str | No
 def revenue_adequacy(totals: MarketTotals) -> dict[str, Any]:
     """What is left with the DSO, by source, and how often it is not negative.
 
-    Sources: :func:`market.settlement.dso_surplus`. Revenue is adequate in a step if the DSO pays
+    Sources: :func:`market.uplift.dso_surplus`. Revenue is adequate in a step if the DSO pays
     out no more than it takes in (W. W. Hogan, Contract networks for electric power transmission,
     Journal of Regulatory Economics 4, 1992, doi:10.1007/BF00133621).
     """

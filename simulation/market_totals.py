@@ -9,7 +9,7 @@ import numpy as np
 from agents.prosumer import INITIAL_STATE_OF_CHARGE
 from market.costs import fuel_cost, wear_cost
 from market.ledger import Ledger
-from market.settlement import dso_surplus
+from market.uplift import SOURCES, dso_surplus
 from simulation.outcomes import gains_from_trade
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class MarketTotals:
     recourse_cost_eur : ndarray, shape (n_peers,)
         True cost of the recourse delivered. [EUR]
     adequate_steps, n_steps : int
-        Steps in which the DSO's surplus is not negative, and all steps.
+        Steps in which the DSO's surplus before the uplift is not negative, and all steps.
     import_kwh, export_kwh, load_kwh, generation_kwh : ndarray, shape (n_networks + 1,)
         Energy of the peers of each network and, in the last place, of all of them as one
         community; imports and exports are net within a step. [kWh]
@@ -103,8 +103,9 @@ class MarketTotals:
         )
         for item, received in settled.ledger.items.items():
             self.book.items[item] = self.book.items.get(item, 0.0) + received
-        surplus = sum(dso_surplus(settled.ledger).values())
-        self.adequate_steps += surplus >= -NEGLIGIBLE_EUR
+        surplus = dso_surplus(settled.ledger)
+        before_uplift = sum(surplus[source] for source in SOURCES)
+        self.adequate_steps += before_uplift >= -NEGLIGIBLE_EUR
         self._add_trades(settled)
         self._add_recourse(record)
         self._add_energy(record)

@@ -265,7 +265,7 @@ class CoSimulation(mesa.Model):
         reported = zip(load_kw.tolist(), flexible_kw.tolist(), strict=True)
         error_kw = np.array(
             [
-                p.deviation(award, outlook, k, load)
+                p.deviation(award, outlook, k, load, self.roster.step_hours)
                 for p, award, outlook, load in zip(
                     self.prosumers, cleared.awards, actual, reported, strict=True
                 )
@@ -377,7 +377,7 @@ class CoSimulation(mesa.Model):
             recourse=Recourse(
                 self._delivered(cleared, realised), book.recourse_up, book.recourse_down
             ),
-            metered=Metered(p_kw, p_kw - p_scheduled_kw - realised.column("recourse_kw")),
+            metered=Metered(p_kw, realised.error_kw, realised.column("load_kw")),
             prices=prices,
             costs=self._costs,
             charges=charges,

@@ -91,6 +91,8 @@ TABLES: dict[str, str] = {
     "costs": "step time network component amount_eur",
     "prices": "step time network bus dlmp_eur_per_kwh energy loss voltage risk",
     "risk": "step time network peer_id role amount_eur",
+    "imbalance": "step time network omega_kw omega_mean_kw omega_sd_kw surplus_kw shortage_kw "
+    "recourse_kw residual_kw surplus_eur shortage_eur upstream_eur",
     "dso_surplus": "step time source amount_eur",
     "accounts": "account kind network item amount_eur",
     "peer_outcomes": "peer_id network kind net_eur gain_from_trade_eur recourse_income_eur "

@@ -238,7 +238,8 @@ def _market_lines(market: dict[str, Any]) -> list[str]:
         f"Jain {_number(m['gains_jain'], '.2f')}",
         f"recourse providers {providers['n']}, "
         f"{_number(providers['cost_recovered_share'], '.1%')} recover their cost",
-        f"DSO surplus {surplus['total']:,.2f} EUR ({sources}), not negative in "
+        f"left with the DSO {surplus['total']:,.2f} EUR ({sources}); before the uplift not "
+        "negative in "
         f"{_number(m['dso_revenue_adequate_share'], '.1%')} of steps",
         f"self-sufficiency {_number(m['self_sufficiency']['together'], '.1%')}, "
         f"self-consumption {_number(m['self_consumption']['together'], '.1%')}, curtailed "

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agents.prosumer import registration
+from market.costs import imbalance_cost
 from market.price_blocks import PriceBlocks
-from market.settlement import dso_surplus
+from market.uplift import dso_surplus
 from simulation.kpis import Tally
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from market.bids import Bid
     from market.relaxation import Exactness
@@ -99,6 +102,7 @@ class StepTables:
         self._costs(record, at)
         self._prices(record, at)
         self._risk(record, at)
+        self._imbalance(record, at)
         self._dso_surplus(record, at)
         self._out_of_sample(record, at)
 
@@ -339,6 +343,37 @@ class StepTables:
                         "amount_eur": hours * amounts[seen],
                     },
                 )
+
+    def _imbalance(self, record: StepRecord, at: dict[str, object]) -> None:
+        """What peers depart by, what answers it and what it costs: accounts to be done again."""
+        roster, k, result = self.world.roster, record.k, record.cleared.result
+        error_kw, ledger = record.realised.error_kw, record.settled.ledger
+        # Peers pay for a shortage and are paid for a surplus, unless its price is negative.
+        paid_eur = -ledger.items["imbalance"][ledger.peers]
+        surplus = error_kw > 0
+
+        def by_network(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(roster.network_of, values, roster.n_networks).astype(float)
+
+        self.recorder.write(
+            "imbalance",
+            {
+                **at,
+                "network": list(roster.network),
+                "omega_kw": by_network(error_kw),
+                "omega_mean_kw": result.omega_mean_kw[k],
+                "omega_sd_kw": result.omega_sd_kw[k],
+                "surplus_kw": by_network(np.where(surplus, error_kw, 0.0)),
+                "shortage_kw": by_network(np.where(surplus, 0.0, -error_kw)),
+                "recourse_kw": by_network(record.realised.column("recourse_kw")),
+                "residual_kw": record.settled.flows.deviation_kw,
+                "surplus_eur": by_network(np.where(surplus, -paid_eur, 0.0)),
+                "shortage_eur": by_network(np.where(surplus, 0.0, paid_eur)),
+                "upstream_eur": imbalance_cost(
+                    record.settled.flows, record.settled.prices, roster.step_hours
+                ),
+            },
+        )
 
     def _dso_surplus(self, record: StepRecord, at: dict[str, object]) -> None:
         surplus = dso_surplus(record.settled.ledger)

@@ -196,7 +196,7 @@ def test_peers_deviate_as_the_clearing_counts_on(seed, solar, windy):
     reported[roster.flexible, 1] = book.flexible_baseline_kw[0]
     deviation = np.array(
         [
-            peer.deviation(award, outlook, 0, tuple(load))
+            peer.deviation(award, outlook, 0, tuple(load), 1.0)
             for peer, award, outlook, load in zip(peers, awards, outlooks, reported, strict=True)
         ]
     )

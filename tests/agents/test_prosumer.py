@@ -358,7 +358,7 @@ def test_a_capped_plant_gives_what_there_is_below_its_cap(available, given):
         expected.load_kw[1:2], expected.load_kvar[1:2], expected.flexible_kw[1:2], real.renewable_kw
     )
     reported = float(expected.load_kw[1]), float(expected.flexible_kw[1])
-    assert prosumer.deviation(award, load, 1, reported) == pytest.approx(given - 25.0)
+    assert prosumer.deviation(award, load, 1, reported, 1.0) == pytest.approx(given - 25.0)
     reading = prosumer.follow(award, Activation("a", 6, 0.0, 0.0), real, 1, 1.0)
     assert reading.renewable_kw == given
 
@@ -384,10 +384,12 @@ def test_deviation_is_the_difference_to_what_was_reported():
         expected.renewable_kw[1:2] + 1.0,
     )
     load, flexible = float(expected.load_kw[1]), float(expected.flexible_kw[1])
-    truthful = prosumer.deviation(award, real, 1, (load, flexible))
+    truthful = prosumer.deviation(award, real, 1, (load, flexible), 1.0)
     assert truthful == pytest.approx(1.0 - 2.0 + 0.5)
-    assert prosumer.deviation(award, real, 1, (load + 7.0, flexible)) == pytest.approx(
+    assert prosumer.deviation(award, real, 1, (load + 7.0, flexible), 1.0) == pytest.approx(
         truthful + 7.0
     )
     none = Outlook(*(getattr(expected, name)[1:2] for name in Outlook.__dataclass_fields__))
-    assert prosumer.deviation(award, none, 1, (load, flexible)) == pytest.approx(0.0, abs=1e-12)
+    assert prosumer.deviation(award, none, 1, (load, flexible), 1.0) == pytest.approx(
+        0.0, abs=1e-12
+    )

@@ -156,6 +156,7 @@ def settings(**changes) -> Market:
         "renewable_setpoint": "offset",
         "recourse_shares": "common",
         "recourse_pool": "network",
+        "uplift": "dso",
         "network_fee_within_eur_per_kwh": FEE,
         "network_fee_across_eur_per_kwh": 0.01,
     }

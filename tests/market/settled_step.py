@@ -63,7 +63,7 @@ def two_peers(network_of_home="A", **changes):
         "trade_prices": TradePrices(none, none, none),
         "trade_fee": none,
         "recourse": Recourse(np.zeros(2), np.array([0.3, 0.2]), np.array([0.05, -0.1])),
-        "metered": Metered(np.zeros(2), np.zeros(2)),
+        "metered": Metered(*np.zeros((3, 2))),
         "prices": StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01),
         "costs": DeviceCosts(*map(np.array, ([0.15], [0.01], [0.02], [0.4], [0.03]))),
         "charges": None,
@@ -137,7 +137,7 @@ class Step:
             scale * of_recourse(-1, 1), of_recourse(-0.1, 0.4), of_recourse(-0.1, 0.4)
         )
         p_kw, error_kw = scale * of_peers(2, -1, 1)
-        self.metered = Metered(p_kw, error_kw)
+        self.metered = Metered(p_kw, error_kw, np.abs(p_kw))
         deviation = np.bincount(roster.network_of, error_kw)
         np.add.at(deviation, roster.network_of[roster.recourse], self.recourse.delivered_kw)
         buy, sell, power, charge, discharge, curtailed, backlog = scale * of_peers(7)
