@@ -116,8 +116,9 @@ def test_a_cap_cuts_surplus_only():
 
 def test_flexible_load_that_does_not_come_up_cannot_be_put_off():
     p_kw, _ = injections(outturn(flexible=1.0))
-    # Half of 1 kW is dropped, the rest deferred; 7 kW less load are a surplus for the others.
-    np.testing.assert_allclose(p_kw, [[20.0, -16.0 - 4.2, 15.0 - 2.1 - 22.0]])
+    # Half of 1 kW is dropped, the rest put off: 2 kW less than scheduled. So of 7 kW less load 5 kW
+    # are a surplus that the others answer.
+    np.testing.assert_allclose(p_kw, [[20.0, -16.0 - 0.6 * 5.0, 15.0 - 0.3 * 5.0 - 22.0]])
 
 
 @given(seed=st.integers(0, 10**6))
