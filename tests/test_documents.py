@@ -12,7 +12,7 @@ import pytest
 from configs.schema import GridModel, Market, Matching, MethodName, PricingName
 from market.costs import COMPONENTS
 from market.fallbacks import FALLBACKS
-from market.settlement import CONGESTION_ITEMS, LOSS_ITEMS
+from market.uplift import CONGESTION_ITEMS, LOSS_ITEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("agents", "configs", "grid", "market", "simulation")
