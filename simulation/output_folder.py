@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simulation import checkpoint, lock
 from simulation.atomic import UNFINISHED
-from simulation.manifest import CONFIG
+from simulation.manifest import BASE, CONFIG
 from simulation.recorder import PARTS
 from simulation.run_folders import status
 
@@ -71,4 +71,6 @@ def clear(folder: Path) -> None:
 
 
 def _counts(path: Path) -> bool:
+    if path.name == BASE and path.is_dir():  # a run's own settings come after those of its base
+        return any(inner.name != CONFIG and _counts(inner) for inner in path.iterdir())
     return path.name != lock.NAME and path.suffix != UNFINISHED
