@@ -138,12 +138,11 @@ class BaseProcess:
 
 
 class _Orders(Stops):
-    """Stops on a word of the run, at its end, or by SIGTERM; Ctrl-C is the run's to take."""
+    """Stops on a word of the run, at its end, or by SIGTERM."""
 
     def __init__(self, run: Connection) -> None:
         super().__init__()
         self._run = run
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._take)
 
     def check(self) -> None:
@@ -159,7 +158,6 @@ def _perform(
     run: Connection, folder: Path, config: ScenarioConfig | None, plugins: tuple[str, ...]
 ) -> None:
     """Execute the base case without a word but those through the pipe."""
-    orders = _Orders(run)
     logging.disable(logging.WARNING)
     # Threads of the solver; those of linear algebra are limited where a run is executed.
     os.environ["RAYON_NUM_THREADS"] = "1"
@@ -169,7 +167,7 @@ def _perform(
         prepared = prepare(scenario, folder, resume=True)
         run.send(READY)
         run.recv()
-        execute(prepared, stops=orders)
+        execute(prepared, stops=_Orders(run))
         word = FINISHED
     except EOFError:  # the run has ended before
         return
@@ -183,7 +181,10 @@ def _perform(
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Hold back Ctrl-C in this thread, and from a process that is started meanwhile for good."""
+    """Hold back Ctrl-C in this thread, and for good from a process that is started meanwhile.
+
+    A terminal sends it to both processes, and it is the run's to take.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -11,7 +11,7 @@ from simulation import checkpoint, lock
 from simulation.atomic import UNFINISHED
 from simulation.manifest import BASE, CONFIG
 from simulation.recorder import PARTS
-from simulation.run_folders import status
+from simulation.run_folders import read_summary, status
 
 
 class FolderError(ValueError):
@@ -44,6 +44,14 @@ def is_begun(folder: Path) -> bool:
 def is_finished(folder: Path) -> bool:
     """Whether the run in a folder needs no resuming."""
     return status(folder) == "finished"
+
+
+def base_is_left(folder: Path) -> bool:
+    """Whether the summary of a run tells of no finished base case, although it has one."""
+    if not (folder / BASE).is_dir():
+        return False
+    told = (read_summary(folder) or {}).get("base_case")
+    return not isinstance(told, dict) or told.get("failure") is not None
 
 
 def config_of(folder: Path) -> Path:

@@ -81,11 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     start = time.perf_counter()
     options = parse(arguments)
-    from simulation.output_folder import clear, is_finished  # noqa: PLC0415
-    from simulation.saving import base_is_left  # noqa: PLC0415
-
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
+        from simulation.output_folder import base_is_left, clear, is_finished  # noqa: PLC0415
+
         if options.resume is not None and is_finished(options.resume):
             clear(options.resume)
             if not base_is_left(options.resume):

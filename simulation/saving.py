@@ -181,11 +181,3 @@ def with_base_case(folder: Path, failure: str) -> dict[str, Any]:
         write_json(folder / "summary.json", summary)
         clear(folder)
     return summary
-
-
-def base_is_left(folder: Path) -> bool:
-    """Whether the summary of a run tells of no finished base case, although it has one."""
-    if not (folder / BASE).is_dir():
-        return False
-    told = (read_summary(folder) or {}).get("base_case")
-    return not isinstance(told, dict) or told.get("failure") is not None

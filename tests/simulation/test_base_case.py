@@ -23,10 +23,10 @@ from simulation.base_process import BEGIN, FINISHED, INTERRUPTED, READY, STOP, B
 from simulation.journal import Journal
 from simulation.lock import LockedError, locked
 from simulation.model import CoSimulation
-from simulation.output_folder import FolderError, is_begun, require_new
+from simulation.output_folder import FolderError, base_is_left, is_begun, require_new
 from simulation.report import write_report
 from simulation.run import main, run
-from simulation.saving import _Cost, _saving, base_is_left, savings
+from simulation.saving import _Cost, _saving, savings
 from tests.faulty_solver import FaultySolver, only
 from tests.simulation.resumed import assert_same, status
 
@@ -378,7 +378,7 @@ def is_locked(folder):
 @pytest.fixture
 def perform(small, tmp_path, monkeypatch):
     """Run the base case in this process; return what it says to what it is told."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("RAYON_NUM_THREADS", os.environ.get("RAYON_NUM_THREADS", "1"))
 
     def go(*words, close=False, **changes):
@@ -400,8 +400,7 @@ def perform(small, tmp_path, monkeypatch):
 
     yield go
     logging.disable(logging.NOTSET)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGTERM, handler)
 
 
 def test_it_waits_for_its_run_to_begin(perform, tmp_path):
@@ -420,11 +419,25 @@ def test_it_stops_when_told(perform, tmp_path):
     assert list(pd.read_parquet(tmp_path / "base" / "clearing.parquet").step) == [0]
 
 
-def test_it_stops_after_its_step_on_sigterm_and_not_on_ctrl_c(perform, tmp_path, monkeypatch):
-    at_step(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
+def test_it_stops_after_its_step_on_sigterm(perform, tmp_path, monkeypatch):
     at_step(monkeypatch, 4, lambda: signal.raise_signal(signal.SIGTERM))
     assert perform(BEGIN) == [READY, INTERRUPTED]
     assert list(pd.read_parquet(tmp_path / "base" / "clearing.parquet").step) == [0, 1, 2, 3]
+
+
+def test_ctrl_c_is_the_runs_to_take():
+    """It waits until the process has been started, and never reaches that one."""
+    blocked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+    def start():
+        with base_process._interrupts_held_back():
+            signal.raise_signal(signal.SIGINT)
+            said.append(subprocess.check_output([sys.executable, "-c", blocked], text=True))
+
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert said == ["True\n"]
 
 
 def test_whatever_goes_wrong_is_said_in_one_line(perform, tmp_path, monkeypatch):
