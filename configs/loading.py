@@ -131,16 +131,40 @@ def dump(config: ScenarioConfig | Experiment) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", exclude={"quick"}), sort_keys=False)
 
 
-def parse_override(override: str) -> tuple[str, Any]:
+def altered(config: ScenarioConfig, overrides: Iterable[str], option: str) -> ScenarioConfig:
+    """Change settings of a scenario that has been loaded.
+
+    Parameters
+    ----------
+    config : ScenarioConfig
+        The scenario.
+    overrides : iterable of str
+        As those of :func:`load`.
+    option : str
+        The option that they come from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If the outcome is not valid.
+    """
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        path, value = parse_override(override, option)
+        _put(tree, path, value, f"{option} {override:.200}")
+    return _scenario(tree, option)
+
+
+def parse_override(override: str, option: str = "--set") -> tuple[str, Any]:
     """Split ``key.path=value`` into the path and the value, which is read as YAML."""
     path, separator, text = override.partition("=")
     if not separator or not path:
-        msg = f"--set {override:.200}: expected key.path=value"
+        msg = f"{option} {override:.200}: expected key.path=value"
         raise ConfigError(msg)
     try:
         return path, parse(text)
     except YamlError as error:
-        msg = f"--set {override:.200}: the value is not valid YAML: {error}"
+        msg = f"{option} {override:.200}: the value is not valid YAML: {error}"
         raise ConfigError(msg) from error
 
 

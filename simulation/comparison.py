@@ -212,12 +212,7 @@ def paired_differences(steps: pd.DataFrame) -> pd.DataFrame:
     for series in SERIES:
         pair = steps[[f"{series}_a", f"{series}_b"]].dropna().set_axis(["a", "b"], axis="columns")
         change = pair.b - pair.a
-        days = (
-            change.groupby(pd.DatetimeIndex(change.index).floor("D"))
-            .agg(["sum", "count"])
-            .to_numpy(dtype=float)
-        )
-        low, high = _block_interval(days, stream(0, "compare", series))
+        low, high, n_days = interval_by_days(change, "compare", series)
         rows.append(
             {
                 "series": series,
@@ -227,10 +222,37 @@ def paired_differences(steps: pd.DataFrame) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "steps": len(change),
-                "days": len(days),
+                "days": n_days,
             }
         )
     return pd.DataFrame(rows)
+
+
+def interval_by_days(change: pd.Series, *purpose: str) -> tuple[float, float, int]:
+    """95 % interval of a mean over steps, from the bootstrap of :func:`paired_differences`.
+
+    Parameters
+    ----------
+    change : Series
+        Paired differences by time.
+    *purpose : str
+        Names of the random stream.
+
+    Returns
+    -------
+    float, float
+        Its ends; NaN of a single day.
+    int
+        Number of days.
+    """
+    by_day = change.groupby(pd.DatetimeIndex(change.index).floor("D"))
+    days = by_day.agg(["sum", "count"]).to_numpy(dtype=float)
+    if len(days) < 2:
+        return math.nan, math.nan, len(days)
+    chosen = stream(0, *purpose).integers(len(days), size=(REPLICATES, len(days)))
+    drawn = days[chosen].sum(axis=1)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high), len(days)
 
 
 def peers(a: FinishedRun, b: FinishedRun) -> pd.DataFrame:
@@ -289,15 +311,6 @@ def _periods(run: FinishedRun, minutes: int) -> pd.DataFrame:
     out = whole.sum()[whole.size() == minutes // run.minutes]
     energy = out.traded_kwh.where(out.traded_kwh > 0)
     return out.assign(price_eur_per_kwh=out.paid_eur / energy)[list(SERIES)].rename_axis("time")
-
-
-def _block_interval(days: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile interval of a mean; days holds sum and count of every day."""
-    if len(days) < 2:
-        return math.nan, math.nan
-    drawn = days[rng.integers(len(days), size=(REPLICATES, len(days)))].sum(axis=1)
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def _text(settings: dict[str, Any], place: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from simulation.base_case import BaseScenario
     from simulation.model import CoSimulation
     from simulation.tables import StepTables
 
@@ -38,13 +39,22 @@ class Journal:
         Its tables.
     start : float
         When the preparation began, on the clock of ``time.perf_counter``. [s]
+    base : BaseScenario, optional
+        The base case that is begun beside the run.
     """
 
-    def __init__(self, folder: Path, model: CoSimulation, tables: StepTables, start: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: CoSimulation,
+        tables: StepTables,
+        start: float,
+        base: BaseScenario | None = None,
+    ) -> None:
         self.folder = folder
         self._model = model
         self._tables = tables
-        self._manifest = Manifest(folder, model.config, model.world)
+        self._manifest = Manifest(folder, model.config, model.world, base)
         self._start = start
         self._has_tables = False
 

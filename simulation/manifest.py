@@ -20,6 +20,7 @@ from simulation.checkpoint import CheckpointError, require_same_origin
 
 if TYPE_CHECKING:
     from configs.schema import ScenarioConfig
+    from simulation.base_case import BaseScenario
     from simulation.setup import World
 
 PACKAGES = (
@@ -45,6 +46,8 @@ WRAPPED = (
 NAME = "manifest.json"
 CONFIG = "config.yaml"
 """Files in the folder of a run."""
+BASE = "base"
+"""Folder of its base case, which is a run like any other."""
 
 
 class Manifest:
@@ -58,6 +61,8 @@ class Manifest:
         The scenario.
     world : World
         What the run starts from.
+    base : BaseScenario, optional
+        The base case that is begun beside the run.
 
     Attributes
     ----------
@@ -65,8 +70,11 @@ class Manifest:
         Checksums of settings and data: a run is resumed with the same ones only.
     """
 
-    def __init__(self, folder: Path, config: ScenarioConfig, world: World) -> None:
+    def __init__(
+        self, folder: Path, config: ScenarioConfig, world: World, base: BaseScenario | None = None
+    ) -> None:
         self.folder = folder
+        self._base = base
         self._config = dump(config)
         self.origin: dict[str, Any] = {
             "config_sha256": hashlib.sha256(self._config.encode()).hexdigest(),
@@ -87,9 +95,17 @@ class Manifest:
             "profiles": str(config.profiles.file or "SimBench extract, ODbL 1.0"),
             "notes": [WRAPPED] if wraps else [],
         }
+        if base is not None:
+            self._fixed["base"] = {"folder": BASE, "overrides": list(base.overrides)}
 
     def begin(self) -> None:
-        """Write the settings, then the manifest of a run that has just been started."""
+        """Write the settings, then the manifest of a run that has just been started.
+
+        Those of its base case come first: a run that has begun never lacks them.
+        """
+        if self._base is not None:
+            (self.folder / BASE).mkdir(exist_ok=True)
+            write_text(self.folder / BASE / CONFIG, dump(self._base.config))
         write_text(self.folder / CONFIG, self._config)
         self.write("running")
 

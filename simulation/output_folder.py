@@ -9,9 +9,9 @@ from pathlib import Path
 
 from simulation import checkpoint, lock
 from simulation.atomic import UNFINISHED
-from simulation.manifest import CONFIG
+from simulation.manifest import BASE, CONFIG
 from simulation.recorder import PARTS
-from simulation.run_folders import status
+from simulation.run_folders import read_summary, status
 
 
 class FolderError(ValueError):
@@ -46,6 +46,14 @@ def is_finished(folder: Path) -> bool:
     return status(folder) == "finished"
 
 
+def base_is_left(folder: Path) -> bool:
+    """Whether the summary of a run tells of no finished base case, although it has one."""
+    if not (folder / BASE).is_dir():
+        return False
+    told = (read_summary(folder) or {}).get("base_case")
+    return not isinstance(told, dict) or told.get("failure") is not None
+
+
 def config_of(folder: Path) -> Path:
     """Find the scenario of the run in a folder.
 
@@ -71,4 +79,6 @@ def clear(folder: Path) -> None:
 
 
 def _counts(path: Path) -> bool:
+    if path.name == BASE and path.is_dir():  # a run's own settings come after those of its base
+        return any(inner.name != CONFIG and _counts(inner) for inner in path.iterdir())
     return path.name != lock.NAME and path.suffix != UNFINISHED

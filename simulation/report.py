@@ -35,8 +35,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--base",
         type=Path,
         metavar="RUN",
-        help="folder of the base case of a run, on the same draws (default: of a run of an "
-        "experiment, its sibling without coordination)",
+        help="folder of the base case of a run, on the same draws (default: the one that was run "
+        "beside it or, of a run of an experiment, its sibling without coordination)",
     )
     parser.add_argument(
         "--figures",
@@ -156,14 +156,14 @@ def is_experiment(folder: Path) -> bool:
 
 def _run_page(folder: Path, base: Path | None) -> Page:
     """Compose the page of a run."""
-    from simulation.reporting.base_case import read_base, sibling_base  # noqa: PLC0415
+    from simulation.reporting.base_case import own_base, read_base, sibling_base  # noqa: PLC0415
     from simulation.reporting.run_data import read_run  # noqa: PLC0415
     from simulation.reporting.run_page import run_page  # noqa: PLC0415
     from simulation.reporting.stored_tables import undamaged  # noqa: PLC0415
 
     run = read_run(folder)
     with undamaged(folder):
-        place = sibling_base(folder) if base is None else base
+        place = base or own_base(folder) or sibling_base(folder)
         return run_page(run, None if place is None else read_base(place, run))
 
 

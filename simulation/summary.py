@@ -36,6 +36,7 @@ putting the solver's problems together; the solver; the AC engine inside the cle
 checks; activation and what devices do; the AC replay; trades, prices and accounts; tables."""
 MOST_LIMITS = 3
 """The terminal names so many of the limits that could not be kept."""
+WITHOUT_BASE = "to see what is saved: --base none runs the case without trade beside the run"
 SHOWN_S = 0.05
 """The terminal does not show phases shorter than this. [s]"""
 
@@ -57,7 +58,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
     """
     totals, market = model.totals, model.config.market
     certificates = np.array(totals.certificates)
-    energy = model.market_totals
+    energy, tariff = model.market_totals, model.world.tariff
     return {
         "scenario": model.config.name,
         "days": model.config.days,
@@ -73,6 +74,9 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "renewable_available_kwh": energy.available_kwh,
         "renewable_curtailed_kwh": energy.available_kwh - energy.renewable_kwh,
         "stored_energy_change_kwh": float(energy.stored_change_kwh.sum()),
+        "stored_energy_value_eur_per_kwh": {
+            "mid": float((tariff.retail + tariff.feed_in)[: model.now].mean() / 2)
+        },
         "market": market_kpis(energy, model.config.emissions),
         "promised_violation_probability": market.risk_level,
         "certificate_where_binding": {
@@ -88,6 +92,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "solves": totals.passes,
         "uncertified_clearings": totals.uncertified,
         "uncertified_share": totals.uncertified_share,
+        "uncertified_without_room": totals.without_room,
         "limits_without_room": totals.missed_limits(),
         "fallback_clearings": totals.fallback_clearings,
         "fallback_steps": totals.fallback_steps,
@@ -173,11 +178,41 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
             for phase, spent in seconds["by_phase"].items()
             if spent >= SHOWN_S
         ),
+        *([] if "base_case" in s else [WITHOUT_BASE]),
         f"results in {folder}; report.html opens in a browser",
         "",
     ]
+    lines[2:2] = saving_lines(s)
     lines[1:1] = _warnings(s)
     return "\n".join(lines)
+
+
+def saving_lines(s: dict[str, Any]) -> list[str]:
+    """Say what the run saves against its base case, if that is known."""
+    base = s.get("base_case") or {"savings": {}}
+    lines = [
+        f"saving {name.replace('_', ' '):<17}{saving['saving_eur']:>14,.2f} EUR "
+        f"({_number(saving['share'], '.1%')} of the base case), {_interval(saving)}"
+        for name, saving in base["savings"].items()
+    ]
+    if lines:
+        against = ", ".join(base.get("overrides", [])) or base["folder"]
+        value = s["stored_energy_value_eur_per_kwh"]["mid"]
+        lines.append(
+            f"  against {against} on the same draws; energy left in batteries counts "
+            f"{value:.4f} EUR/kWh"
+        )
+    return lines
+
+
+def _interval(saving: dict[str, Any]) -> str:
+    """Format the interval of a saving."""
+    if saving["low_eur"] is None:
+        return "no interval: " + ("a single day" if saving["days"] == 1 else "not known by day")
+    return (
+        f"95 % interval by days {saving['low_eur']:,.2f} to {saving['high_eur']:,.2f} EUR "
+        f"({saving['days']} days)"
+    )
 
 
 def _exchange_lines(exchange: dict[str, Any]) -> list[str]:

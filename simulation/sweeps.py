@@ -23,7 +23,7 @@ from configs.loading import ConfigError, dump, load_run
 from configs.schema import Market, StrategyUse
 from market.plugins import allow
 from market.safety_factors import make_safety_factor
-from simulation.run import execute, prepare
+from simulation.execution import execute, prepare
 from simulation.run_folders import ATTEMPTS, attempts, begin, begun, publish, status
 from simulation.strategic_peers import in_words
 

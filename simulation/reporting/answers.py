@@ -1,4 +1,4 @@
-"""The answer of a run in five figures, and what has to be known before reading them."""
+"""The answer of a run in a few figures, and what has to be known before reading them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from simulation.reporting.drawing import moment
 if TYPE_CHECKING:
     from simulation.reporting.base_case import BaseCase
     from simulation.reporting.run_data import RunData
+    from simulation.saving import Saving
 
 _STATES = {
     "interrupted": "This run was interrupted",
@@ -71,8 +72,14 @@ def fallback_steps(summary: dict[str, Any]) -> int:
 
 
 def answers(run: RunData, base: BaseCase | None) -> list[Answer]:
-    """Answer in five figures."""
-    return [_cost(run), _saving(run, base), _traded(run), _violation(run), _fallbacks(run)]
+    """Answer in a few figures, the saving first where it is known."""
+    others = [_traded(run), _violation(run), _fallbacks(run)]
+    if base is not None and base.savings:
+        return [*_savings(run, base), _cost(run), *others]
+    why = "no finished base case at hand; a run with --base none has one beside it"
+    if not run.is_whole:
+        why = "not told for a run that is not finished"
+    return [_cost(run), Answer("Saving against the base case", NONE, why), *others]
 
 
 def _cost(run: RunData) -> Answer:
@@ -88,23 +95,36 @@ def _cost(run: RunData) -> Answer:
     )
 
 
-def _saving(run: RunData, base: BaseCase | None) -> Answer:
-    label = "Saving against the base case"
-    if not run.is_whole:
-        return Answer(label, NONE, "not told for a run that is not finished")
-    if base is None:
-        return Answer(label, NONE, "no base case at hand; --base RUN names one")
-    saved = base.cost_eur - run.summary["total_operational_cost_eur"]
-    stored = run.summary.get("stored_energy_change_kwh", float("nan")) - base.stored_change_kwh
-    share = saved / base.cost_eur if base.cost_eur > 0 else float("nan")
-    return Answer(
-        label,
-        percent(share),
-        f"{number(abs(saved))} EUR {'less' if saved >= 0 else 'more'} than the "
-        f"{number(base.cost_eur)} EUR of {base.name} (coordination "
-        f"{base.coordination.replace('_', ' ')}, {base.method}), on the same draws. Not credited: "
-        f"at the end its batteries hold {number(abs(stored))} kWh "
-        f"{'less' if stored >= 0 else 'more'}",
+def _savings(run: RunData, base: BaseCase) -> list[Answer]:
+    """Say what the run saves of every cost."""
+    value = (run.summary.get("stored_energy_value_eur_per_kwh") or {}).get("mid")
+    stored = (
+        f"energy left in batteries counts {number(value, '.4f')} EUR/kWh; without it the saving is "
+        if value
+        else "energy left in batteries is not credited: the saving is "
+    )
+    return [
+        Answer(
+            f"Saving {name.replace('_', ' ')} against the base case",
+            NONE if saving.share is None else percent(saving.share),
+            f"{_less(saving.saving_eur)} than the {number(saving.base_eur)} EUR of {base.name} "
+            f"(coordination {base.coordination.replace('_', ' ')}, {base.method}), on the same "
+            f"draws; {_interval(saving)}; {stored}{number(saving.unadjusted_eur)} EUR",
+        )
+        for name, saving in base.savings.items()
+    ]
+
+
+def _less(saving_eur: float) -> str:
+    return f"{number(abs(saving_eur))} EUR {'less' if saving_eur >= 0 else 'more'}"
+
+
+def _interval(saving: Saving) -> str:
+    if saving.low_eur is None or saving.high_eur is None:
+        return "no interval: " + ("a single day" if saving.days == 1 else "not known by day")
+    return (
+        f"95 % interval of the saving {number(saving.low_eur)} to {number(saving.high_eur)} EUR "
+        f"(bootstrap over {saving.days} days)"
     )
 
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulation.comparison import ComparisonError
+from simulation.manifest import BASE
 from simulation.reporting.run_data import RunData, read_head
 from simulation.reporting.stored_tables import ReportError
+from simulation.run_folders import status
+from simulation.saving import Saving, savings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +32,14 @@ class BaseCase:
         Name of its folder.
     coordination, method : str
         How it was cleared.
-    cost_eur : float
-        Its total operational cost. [EUR]
-    stored_change_kwh : float
-        What its batteries held more at its end than at its start. [kWh]
+    savings : dict of str to Saving
+        What the run saves against it, by cost; empty of a run that is not finished.
     """
 
     name: str
     coordination: str
     method: str
-    cost_eur: float
-    stored_change_kwh: float
+    savings: dict[str, Saving]
 
 
 def read_base(folder: Path, run: RunData) -> BaseCase:
@@ -60,13 +61,21 @@ def read_base(folder: Path, run: RunData) -> BaseCase:
             f"--base {folder}: cannot be compared, it differs in {', '.join(differing)}"
         )
     summary = head.summary
+    try:
+        saved = savings(run.folder, folder) if run.is_whole else {}
+    except ComparisonError as error:
+        raise ReportError(str(error)) from error
     return BaseCase(
         folder.resolve().name,
         str(summary.get("coordination", "unknown")),
         str(summary.get("method", "unknown")),
-        float(summary["total_operational_cost_eur"]),
-        float(summary.get("stored_energy_change_kwh", float("nan"))),
+        saved,
     )
+
+
+def own_base(folder: Path) -> Path | None:
+    """Find the base case that was run beside a run; none unless it is finished."""
+    return folder / BASE if status(folder / BASE) == "finished" else None
 
 
 def sibling_base(folder: Path) -> Path | None:

@@ -432,10 +432,13 @@ def test_saving_against_a_base_case(copy, data, day):
     summary = {**day.summary, "total_operational_cost_eur": 1000.0, "coordination": "none"}
     (copy / "summary.json").write_text(json.dumps(summary))
     saved = 1000 - day.summary["total_operational_cost_eur"]
-    answer = run_page(data, read_base(copy, data)).answers[1]
-    assert answer.value == f"{number(saved / 10, '.1f')} %"
+    value = day.summary["stored_energy_value_eur_per_kwh"]["mid"]
+    adjusted = 1000 - value * day.summary["stored_energy_change_kwh"]
+    answer = run_page(data, read_base(copy, data)).answers[0]
+    assert answer.value == f"{number(100 * saved / adjusted, '.1f')} %"
     assert "coordination none" in answer.note
-    assert "0 kWh" in answer.note
+    assert f"than the {number(adjusted)} EUR of run" in answer.note
+    assert f"the saving is {number(saved)} EUR" in answer.note
 
 
 def test_a_base_case_on_other_draws_is_refused(copy, data):
@@ -464,8 +467,10 @@ def test_the_base_case_of_a_run_of_an_experiment_is_its_sibling(day, tmp_path):
         }
     )
     index.to_parquet(tmp_path / "index.parquet")
-    assert "4,321 EUR of base" in write_report(own).read_text(encoding="utf-8")
-    assert "no base case at hand" in write_report(base).read_text(encoding="utf-8")
+    assert " EUR of base (coordination across networks" in write_report(own).read_text(
+        encoding="utf-8"
+    )
+    assert "no finished base case at hand" in write_report(base).read_text(encoding="utf-8")
 
 
 # What is refused ---------------------------------------------------------------------------------
