@@ -25,6 +25,7 @@ from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operat
 from market.finite import require_finite
 from market.price_blocks import n_blocks
 from market.recourse import network_errors
+from market.resource_costs import check_bridge, resource_cost, transfers
 from market.settlement import Metered, Recourse, settle
 from simulation.kpis import RunTotals
 from simulation.market_totals import MarketTotals
@@ -387,7 +388,20 @@ class CoSimulation(mesa.Model):
         )
         costs = operational_cost(flows, prices, self._costs, roster)
         accounts.check(ledger, costs, step=self.now)
-        return Settled(flows, costs, trades, trade_prices, fee, prices, ledger)
+        resources = resource_cost(flows, p_kw, prices, self._costs, roster)
+        moved = transfers(flows, result.schedule.exchange[k], costs, prices, roster)
+        check_bridge(costs, resources, moved, step=self.now)
+        return Settled(
+            flows=flows,
+            costs=costs,
+            resources=resources,
+            transfers=moved,
+            trades=trades,
+            trade_prices=trade_prices,
+            trade_fee=fee,
+            prices=prices,
+            ledger=ledger,
+        )
 
     @timed("settlement")
     def _bus_prices(self, cleared: Cleared) -> tuple[dict[str, Array], ...]:
@@ -411,6 +425,7 @@ class CoSimulation(mesa.Model):
             imbalance_sell=float(tariff.imbalance_sell[self.now]),
             fee_within=market.network_fee_within_eur_per_kwh,
             fee_across=market.network_fee_across_eur_per_kwh,
+            spot=float(tariff.spot[self.now]),
         )
 
     def _flows(

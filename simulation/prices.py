@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from agents.prosumer import EFFICIENCY
+from market.stored_energy import stored_energy_values
 from simulation.time_tables import mean_over_steps, read_time_table
 
 if TYPE_CHECKING:
@@ -128,6 +130,12 @@ def make_tariff(settings: Prices, times: pd.DatetimeIndex, rng: np.random.Genera
         imbalance_sell=feed_in * settings.imbalance_sell_factor,
         source=source,
     )
+
+
+def run_values(tariff: Tariff, n_steps: int) -> dict[str, float]:
+    """Values of a kWh in a battery over the first steps of a run; see `market.stored_energy`."""
+    spot, retail, feed_in = tariff.spot[:n_steps], tariff.retail[:n_steps], tariff.feed_in[:n_steps]
+    return stored_energy_values(spot, retail, feed_in, EFFICIENCY)
 
 
 def synthetic_spot(
