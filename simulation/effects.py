@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIGURES = {
-    "adjusted_cost_eur": "adjusted cost [EUR]",
+    "adjusted_cost_eur": "adjusted cost at tariff [EUR]",
+    "adjusted_resource_cost_eur": "adjusted resource cost [EUR]",
     "violation_rate": "violated network-steps, share of all",
     **{f"mean_{kind}_eur": f"left to a {kind} [EUR]" for kind in KINDS},
 }
@@ -112,6 +113,7 @@ def _figures(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
         violated = sum(tally.events for tally in tallies)
         row = {
             "adjusted_cost_eur": run.adjusted_cost_eur,
+            "adjusted_resource_cost_eur": run.get("adjusted_resource_cost_eur", np.nan),
             "violation_rate": violated / steps if steps else np.nan,
         }
         left = peer_worth(folder / run.run_id, run.stored_energy_value_eur_per_kwh)

@@ -112,6 +112,7 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
         ``ir_share``: share of the peers that lose no more than :data:`TOLERANCE_EUR`;
         ``worst_eur``: the smallest gain of any peer, a loss if negative;
         ``gini`` and ``jain`` of the gains, see :mod:`simulation.indices`;
+        ``losing_<kind>_share``: share of the peers of one kind that lose more;
         ``mean_<kind>_eur``: mean gain of the peers of one kind. NaN where there is none. Where
         peers are strategic, also ``strategic_eur`` and ``others_eur``: mean gain of those who are
         and of those who are not. [EUR]
@@ -123,6 +124,10 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
         "worst_eur": float(gain.min()),
         "gini": _number(gini(gain)),
         "jain": _number(jain(gain)),
+        **{
+            f"losing_{kind}_share": float((gain[gains.kind == kind] < -TOLERANCE_EUR).mean())
+            for kind in KINDS
+        },
         **{f"mean_{kind}_eur": float(gain[gains.kind == kind].mean()) for kind in KINDS},
         **(split if strategic.any() else {}),
     }
