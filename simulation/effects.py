@@ -11,6 +11,7 @@ from simulation.analysis import mean_interval, pooled
 from simulation.experiment_report import line
 from simulation.gains import KINDS, peer_worth
 from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.savings import ADJUSTED
 from simulation.streams import stream
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIGURES = {
-    "adjusted_cost_eur": "adjusted cost at tariff [EUR]",
-    "adjusted_resource_cost_eur": "adjusted resource cost [EUR]",
+    **{name: f"{words} [EUR]" for name, words in ADJUSTED.items()},
     "violation_rate": "violated network-steps, share of all",
     **{f"mean_{kind}_eur": f"left to a {kind} [EUR]" for kind in KINDS},
 }

@@ -19,6 +19,7 @@ from simulation.figure_parts import (
     with_legend,
 )
 from simulation.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from simulation.savings import ADJUSTED
 from simulation.strategic_figures import learning, strategic_gains, strategic_violation
 
 if TYPE_CHECKING:
@@ -249,11 +250,6 @@ def surplus(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
     return _round_zero(cents, columns, intervals=False) if columns else None
 
 
-ADJUSTED = {
-    "adjusted_cost_eur": "adjusted cost at tariff",
-    "adjusted_resource_cost_eur": "adjusted resource cost",
-}
-"""Costs that are drawn, and how they are called."""
 FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[Comparison]], Figure | None]] = {
     "cost": cost,
     "premium": premium,

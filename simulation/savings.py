@@ -16,6 +16,11 @@ STORED_VALUE = "stored_energy_value_eur_per_kwh"
 """Key of the values in ``summary.json``."""
 COSTS = {"tariff_eur": "total_operational_cost_eur", "resources_eur": "resource_cost_eur"}
 """Costs that are compared: column, and key in ``summary.json``."""
+ADJUSTED = {
+    "adjusted_cost_eur": "adjusted cost at tariff",
+    "adjusted_resource_cost_eur": "adjusted resource cost",
+}
+"""Costs of an experiment with the stored energy credited, and how they are called."""
 
 
 def differences_by_value(a: Mapping[str, float], b: Mapping[str, float]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The answer of a run in five figures, and what has to be known before reading them."""
+"""The answer of a run in six figures, and what has to be known before reading them."""
 
 from __future__ import annotations
 
@@ -71,8 +71,15 @@ def fallback_steps(summary: dict[str, Any]) -> int:
 
 
 def answers(run: RunData, base: BaseCase | None) -> list[Answer]:
-    """Answer in five figures."""
-    return [_cost(run), _saving(run, base), _traded(run), _violation(run), _fallbacks(run)]
+    """Answer in six figures."""
+    return [
+        _cost(run),
+        _resources(run),
+        _saving(run, base),
+        _traded(run),
+        _violation(run),
+        _fallbacks(run),
+    ]
 
 
 def _cost(run: RunData) -> Answer:
@@ -80,7 +87,7 @@ def _cost(run: RunData) -> Answer:
     days = s["n_steps"] * run.step_hours / 24
     cost = s["total_operational_cost_eur"]
     return Answer(
-        "Total operational cost",
+        "Cost at tariff",
         f"{number(cost)} EUR",
         f"over {days:,.3g} day{'' if days == 1 else 's'}, {number(cost / days)} EUR a day; "
         f"{count(len(run.networks), 'network')}, "
@@ -88,24 +95,46 @@ def _cost(run: RunData) -> Answer:
     )
 
 
+def _resources(run: RunData) -> Answer:
+    label, cost = "Resource cost", run.summary.get("resource_cost_eur")
+    if cost is None:
+        return Answer(label, NONE, "not told by runs of earlier versions")
+    transfers = run.summary["total_operational_cost_eur"] - cost
+    return Answer(
+        label,
+        f"{number(cost)} EUR",
+        "upstream energy at the wholesale price, fuel, wear and discomfort; the other "
+        f"{number(transfers)} EUR of the cost at tariff are levies, taxes, margins, fees and "
+        "other transfers",
+    )
+
+
 def _saving(run: RunData, base: BaseCase | None) -> Answer:
-    label = "Saving against the base case"
+    label = "Saving at tariff against the base case"
     if not run.is_whole:
         return Answer(label, NONE, "not told for a run that is not finished")
     if base is None:
         return Answer(label, NONE, "no base case at hand; --base RUN names one")
-    saved = base.cost_eur - run.summary["total_operational_cost_eur"]
-    stored = run.summary.get("stored_energy_change_kwh", float("nan")) - base.stored_change_kwh
+    s = run.summary
+    saved = base.cost_eur - s["total_operational_cost_eur"]
     share = saved / base.cost_eur if base.cost_eur > 0 else float("nan")
+    resources = base.resource_cost_eur - s.get("resource_cost_eur", float("nan"))
+    stored = s.get("stored_energy_change_kwh", float("nan")) - base.stored_change_kwh
+    worth = abs(stored) * base.stored_value_eur_per_kwh
+    worse_off = f". Peers: {base.worse_off}" if base.worse_off is not None else ""
     return Answer(
         label,
         percent(share),
-        f"{number(abs(saved))} EUR {'less' if saved >= 0 else 'more'} than the "
-        f"{number(base.cost_eur)} EUR of {base.name} (coordination "
-        f"{base.coordination.replace('_', ' ')}, {base.method}), on the same draws. Not credited: "
+        f"{_less(saved)} than the {number(base.cost_eur)} EUR of {base.name} (coordination "
+        f"{base.coordination.replace('_', ' ')}, {base.method}), on the same draws; in resources "
+        f"{_less(resources)} than {number(base.resource_cost_eur)} EUR. Not credited: "
         f"at the end its batteries hold {number(abs(stored))} kWh "
-        f"{'less' if stored >= 0 else 'more'}",
+        f"{'less' if stored >= 0 else 'more'}, worth {number(worth)} EUR{worse_off}",
     )
+
+
+def _less(saved_eur: float) -> str:
+    return f"{number(abs(saved_eur))} EUR {'more' if saved_eur < 0 else 'less'}"
 
 
 def _traded(run: RunData) -> Answer:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulation.rationality import SAME_DRAWS, rationality_of_runs
 from simulation.reporting.run_data import RunData, read_head
 from simulation.reporting.stored_tables import ReportError
+from simulation.savings import STORED_VALUE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SAME = ("seed", "start", "days", "step_minutes")
+    from simulation.rationality import Rationality
+
 _OF_TRADE = ("market.coordination", "market.pricing", "market.matching", "market.network_fee")
 """Settings that are without effect where nobody trades."""
 
@@ -28,17 +32,24 @@ class BaseCase:
         Name of its folder.
     coordination, method : str
         How it was cleared.
-    cost_eur : float
-        Its total operational cost. [EUR]
+    cost_eur, resource_cost_eur : float
+        Its cost at tariff and its resource cost, NaN where it does not tell. [EUR]
     stored_change_kwh : float
         What its batteries held more at its end than at its start. [kWh]
+    stored_value_eur_per_kwh : float
+        Value of a kWh in a battery, NaN where it does not tell. [EUR/kWh]
+    worse_off : Rationality, optional
+        Which peers of the run are worse off than in it, if it is without coordination.
     """
 
     name: str
     coordination: str
     method: str
     cost_eur: float
+    resource_cost_eur: float
     stored_change_kwh: float
+    stored_value_eur_per_kwh: float
+    worse_off: Rationality | None
 
 
 def read_base(folder: Path, run: RunData) -> BaseCase:
@@ -52,7 +63,7 @@ def read_base(folder: Path, run: RunData) -> BaseCase:
     head = read_head(folder)
     if head.status != "finished":
         raise ReportError(f"--base {folder}: this run is not finished (it is {head.status})")
-    differing = [key for key in _SAME if head.config.get(key) != run.config.get(key)]
+    differing = [key for key in SAME_DRAWS if head.config.get(key) != run.config.get(key)]
     if _network_names(head.config) != _network_names(run.config):
         differing.append("networks")
     if differing:
@@ -60,12 +71,18 @@ def read_base(folder: Path, run: RunData) -> BaseCase:
             f"--base {folder}: cannot be compared, it differs in {', '.join(differing)}"
         )
     summary = head.summary
+    worse_off = None
+    if summary.get("coordination") == "none" and run.is_whole:
+        worse_off = rationality_of_runs(run.folder, run.summary, folder, summary)
     return BaseCase(
-        folder.resolve().name,
-        str(summary.get("coordination", "unknown")),
-        str(summary.get("method", "unknown")),
-        float(summary["total_operational_cost_eur"]),
-        float(summary.get("stored_energy_change_kwh", float("nan"))),
+        name=folder.resolve().name,
+        coordination=str(summary.get("coordination", "unknown")),
+        method=str(summary.get("method", "unknown")),
+        cost_eur=float(summary["total_operational_cost_eur"]),
+        resource_cost_eur=float(summary.get("resource_cost_eur", math.nan)),
+        stored_change_kwh=float(summary.get("stored_energy_change_kwh", math.nan)),
+        stored_value_eur_per_kwh=float(summary.get(STORED_VALUE, {}).get("mid", math.nan)),
+        worse_off=worse_off,
     )
 
 

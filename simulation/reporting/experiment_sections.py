@@ -29,6 +29,7 @@ from simulation.reporting.experiment_figures import (
     saving_figure,
 )
 from simulation.reporting.picks import largest, smallest
+from simulation.savings import ADJUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +50,6 @@ _TWO_COSTS = (
     "At tariff counts what is paid at the supplier's prices; resources are upstream energy at the "
     "wholesale price, fuel, wear and discomfort, without levies, taxes, margins and fees."
 )
-_ADJUSTED = {
-    "adjusted_cost_eur": "adjusted cost at tariff",
-    "adjusted_resource_cost_eur": "adjusted resource cost",
-}
 
 
 def costs(data: ExperimentData) -> Section:
@@ -60,7 +57,7 @@ def costs(data: ExperimentData) -> Section:
     blocks: list[Picture | Prose] = []
     table = data.table
     paired = " The paired differences below have them." if data.changes() else ""
-    for column, words in _ADJUSTED.items():
+    for column, words in ADJUSTED.items():
         if column not in table or not table[column].notna().any():
             continue
         best, worst = smallest(table, column), largest(table, column)
