@@ -14,9 +14,8 @@ from configs.files import read_text
 from configs.limits import SETTINGS_BYTES
 from configs.schema import MINUTES_PER_DAY
 from configs.yaml_text import parse
-from simulation.gains import KINDS
 from simulation.kpis import CONFIDENCE, REPLICATES
-from simulation.rationality import SAME_DRAWS, gains_over, rationality
+from simulation.rationality import KINDS, SAME_DRAWS, gains_over, rationality
 from simulation.run_folders import read_summary
 from simulation.savings import STORED_VALUE
 from simulation.streams import stream

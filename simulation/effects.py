@@ -9,8 +9,8 @@ import pandas as pd
 
 from simulation.analysis import mean_interval, pooled
 from simulation.experiment_report import line
-from simulation.gains import KINDS, peer_worth
 from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.rationality import KINDS, peer_worth
 from simulation.savings import ADJUSTED
 from simulation.streams import stream
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from simulation.gains import TOLERANCE_EUR
+from simulation.rationality import TOLERANCE_EUR
 from simulation.savings import VALUES
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulation.gains import KINDS, TOLERANCE_EUR, peer_worth
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
-    import pandas as pd
-
+TOLERANCE_EUR = 0.01
+"""A peer that loses no more than this over a run counts as no worse off. [EUR]"""
+KINDS = ("consumer", "prosumer")
 SAME_DRAWS = ("seed", "start", "days", "step_minutes")
 """Settings in which runs on the same draws do not differ."""
 NAMED = 3
@@ -34,7 +35,7 @@ class Rationality:
     peers : dict of str to int
         Peers that both runs have, by kind.
     losing : dict of str to int
-        Those of them that lose more than :data:`simulation.gains.TOLERANCE_EUR`.
+        Those of them that lose more than :data:`TOLERANCE_EUR`.
     worst : list of (str, str, float)
         Who loses most: peer, its kind, and its loss, a negative gain. [EUR]
     """
@@ -87,7 +88,7 @@ def gains_over(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     own, reference : DataFrame
-        What :func:`simulation.gains.peer_worth` returns.
+        What :func:`peer_worth` returns.
 
     Returns
     -------
@@ -116,3 +117,27 @@ def rationality_of_runs(
         left.append(None if value is None else peer_worth(place, value))
     own, reference = left
     return None if own is None or reference is None else rationality(gains_over(own, reference))
+
+
+def peer_worth(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
+    """Read what a run left every peer with; none of a run that did not record it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    stored_energy_value : float
+        Value of what the batteries hold more at the end than at the start. [EUR/kWh]
+
+    Returns
+    -------
+    DataFrame or None
+        Its table ``peer_outcomes`` by ``peer_id``, with ``worth_eur``, money and stored energy.
+        [EUR]
+    """
+    try:
+        table = pd.read_parquet(folder / "peer_outcomes.parquet").set_index("peer_id")
+    except FileNotFoundError:
+        return None
+    worth = table.net_eur + stored_energy_value * table.stored_energy_change_kwh
+    return table.assign(worth_eur=worth)

@@ -15,7 +15,8 @@ from simulation.analysis import comparisons, tabulate
 from simulation.experiment import main
 from simulation.experiment_report import as_text, markdown
 from simulation.figures import draw
-from simulation.gains import COLUMNS, TOLERANCE_EUR, compared_gains, key_figures, peer_gains
+from simulation.gains import COLUMNS, compared_gains, key_figures, peer_gains
+from simulation.rationality import TOLERANCE_EUR
 from simulation.savings import VALUES
 from simulation.sweep_index import figures
 
