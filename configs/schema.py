@@ -274,6 +274,9 @@ class Market(Settings):
     risk_allocation: Literal["socialised", "causation"] = "socialised"
     """Whether the DSO bears what safety margins and recourse capacity cost, or the peers whose
     forecast errors cause it."""
+    final_storage: Literal["valued", "as_at_start"] = "valued"
+    """Whether what batteries hold at the end of the run is only valued, or as much as at its start:
+    see ``market/final_storage.py``."""
     risk_prices: bool = True
     """Whether the window is cleared once more without margins and reserves, which tells what part
     of every price is due to risk."""

@@ -208,7 +208,9 @@ class CoSimulation(mesa.Model):
             if p.peer_id not in accepted
         }
         ac_before = self._ac_seconds()
-        book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window())
+        as_at_start = self.config.market.final_storage == "as_at_start"
+        last = self.config.n_steps - 1 if as_at_start else None
+        book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window(), last)
         self.stopwatch.credit("solver", result.solver_s)
         self.stopwatch.credit("problem", result.problem_s)
         self.stopwatch.credit("ac_clearing", self._ac_seconds() - ac_before)

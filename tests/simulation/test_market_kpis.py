@@ -502,3 +502,13 @@ def test_who_pays_moves_costs_between_actors_only(day, execute):
     assert abs(nodal["dso_surplus_eur"]["congestion"]) > 0.1
     assert nodal["dso_surplus_eur"]["loss"] != 0
     assert flat["dso_surplus_eur"]["congestion"] == flat["dso_surplus_eur"]["loss"] == 0
+
+
+def test_a_run_can_end_as_it_began(day, execute):
+    """But for what recourse does in the last hours."""
+    other = execute("market.final_storage=as_at_start")
+    capacity = day.peers.battery_kwh.sum()
+    assert abs(other.summary["stored_energy_change_kwh"]) < 0.1 * capacity
+    changed = other.peer_outcomes.stored_energy_change_kwh.abs().sum()
+    assert changed < day.peer_outcomes.stored_energy_change_kwh.abs().sum() / 2
+    assert other.summary["fallback_steps"] == 0
