@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import mesa
 import numpy as np
 
+from agents.prosumer import INITIAL_STATE_OF_CHARGE
 from market.bids import Activation, Award
 from market.book import stack
 from market.clearing import MarketClearing
 from market.errors import SolverFailedError
+from market.final_storage import ending_as_at_start
 from market.price_blocks import n_blocks
 from market.recourse import network_errors
 from market.redispatch import GridState, RealTimeMarket, redispatch
@@ -100,6 +102,7 @@ class Dso(mesa.Agent):
         bids: Mapping[str, Bid],
         retail: Mapping[str, Bid],
         tariff: TariffWindow,
+        last_step: int | None = None,
     ) -> tuple[BidBook, ClearingResult]:
         """Clear the window from the accepted bids.
 
@@ -113,6 +116,9 @@ class Dso(mesa.Agent):
             What the operators expect of the other peers.
         tariff : TariffWindow
             The supplier's prices.
+        last_step : int, optional
+            Last step of the run, after which batteries hold what they held at its start; not
+            given where that is not asked for.
 
         Returns
         -------
@@ -124,6 +130,10 @@ class Dso(mesa.Agent):
         settings = self.clearing.settings
         submitted = stack(bids, retail, self.roster, n_blocks(settings))
         book = apply_trading_rules(submitted, settings, self.roster)
+        if last_step is not None:
+            capacity = np.array([self.roster.rating[k].storage_kwh for k in self.roster.storage])
+            start_kwh = INITIAL_STATE_OF_CHARGE * capacity
+            book = ending_as_at_start(book, self.roster, last_step - step, start_kwh)
         return book, self.clearing.clear(step, book, tariff)
 
     def awards(self, book: BidBook, result: ClearingResult, step: int, cadence: int) -> list[Award]:

@@ -26,6 +26,7 @@ from market.bids import (
 )
 from market.devices import renewable_output
 from market.price_blocks import PriceBlocks
+from market.stored_energy import stored_energy_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -176,9 +177,11 @@ class Prosumer(mesa.Agent):
     def truthful_bid(self, observation: Observation) -> Bid:
         """Bid the forecast, true costs, and the supplier's prices as limit prices."""
         outlook = self._forecasted()
-        worth = 0.0  # of stored energy
+        worth = 0.0  # of a kWh in the battery
         if self.battery is not None:
-            worth = float((observation.retail + observation.feed_in).mean()) / 2
+            worth = stored_energy_value(
+                observation.retail, observation.feed_in, self.battery.discharge_efficiency
+            )
         return Bid(
             peer_id=self.peer_id,
             network=self.network,
@@ -451,7 +454,7 @@ def _storage_offer(battery: Battery, worth: float) -> StorageOffer:
         charge_efficiency=battery.charge_efficiency,
         discharge_efficiency=battery.discharge_efficiency,
         wear_eur_per_kwh=battery.wear_eur_per_kwh,
-        end_value_eur_per_kwh=worth * battery.discharge_efficiency,
+        end_value_eur_per_kwh=worth,
     )
 
 

@@ -30,6 +30,7 @@ FigureName = Literal[
     "reliability",
     "frontier",
     "gains",
+    "savings",
     "surplus",
     "strategic_gains",
     "strategic_violation",

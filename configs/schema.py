@@ -278,6 +278,9 @@ class Market(Settings):
     risk_allocation: Literal["socialised", "causation"] = "socialised"
     """Whether the DSO bears what safety margins and recourse capacity cost, or the peers whose
     forecast errors cause it."""
+    final_storage: Literal["valued", "as_at_start"] = "valued"
+    """Whether what batteries hold at the end of the run is only valued, or as much as at its start:
+    see ``market/final_storage.py``."""
     risk_prices: bool = True
     """Whether the window is cleared once more without margins and reserves, which tells what part
     of every price is due to risk."""
@@ -351,6 +354,9 @@ class Prices(Settings):
     """Supplier's selling price above spot: levies, taxes, network charge, margin. [EUR/kWh]"""
     feed_in_eur_per_kwh: NonNegative = 0.11
     """Supplier's buying price for renewable and other injections. [EUR/kWh]"""
+    feed_in_below_spot_eur_per_kwh: NonNegative | None = None
+    """If given, the supplier buys at the spot price less this, but not below zero, instead of at a
+    constant price. [EUR/kWh]"""
     loss_adder_eur_per_kwh: NonNegative = 0.01
     """Price of network losses above spot. [EUR/kWh]"""
     imbalance_buy_factor: Annotated[float, Field(ge=1.0, le=100.0, allow_inf_nan=False)] = 1.15
@@ -360,7 +366,8 @@ class Prices(Settings):
 
     @model_validator(mode="after")
     def _selling_is_dearer_than_buying(self) -> Prices:
-        if self.file is None and self.retail_adder_eur_per_kwh < self.feed_in_eur_per_kwh:
+        constant = self.feed_in_below_spot_eur_per_kwh is None and self.file is None
+        if constant and self.retail_adder_eur_per_kwh < self.feed_in_eur_per_kwh:
             msg = (
                 f"retail_adder_eur_per_kwh {self.retail_adder_eur_per_kwh} must be at least "
                 f"feed_in_eur_per_kwh {self.feed_in_eur_per_kwh}: otherwise buying in order to "

@@ -67,6 +67,9 @@ class BidBook:
     discharge_max_kw: Array
     energy_min_kwh: Array
     energy_max_kwh: Array
+    energy_floor_kwh: Array
+    energy_ceiling_kwh: Array
+    """Range of the scheduled energy at the end of every step, (n_steps, n_storage)."""
     energy_kwh: Array
     wear: Array
     end_value: Array
@@ -155,6 +158,8 @@ def stack(
     dg_max = column(dg, "dispatchable", "p_max_kw", 0.0)
     charge_max = column(sto, "storage", "charge_max_kw", 0.0)
     discharge_max = column(sto, "storage", "discharge_max_kw", 0.0)
+    energy_min = column(sto, "storage", "energy_min_kwh", 0.0)
+    energy_max = column(sto, "storage", "energy_max_kwh", 0.0)
     offers_recourse = np.array([everyone[k].recourse is not None for k in roster.recourse])
     recourse_range = np.concatenate([charge_max + discharge_max, dg_max])
     return BidBook(
@@ -174,8 +179,10 @@ def stack(
         block_price=blocks("price_eur_per_kwh", "edge"),
         charge_max_kw=charge_max,
         discharge_max_kw=discharge_max,
-        energy_min_kwh=column(sto, "storage", "energy_min_kwh", 0.0),
-        energy_max_kwh=column(sto, "storage", "energy_max_kwh", 0.0),
+        energy_min_kwh=energy_min,
+        energy_max_kwh=energy_max,
+        energy_floor_kwh=np.tile(energy_min, (n_steps, 1)),
+        energy_ceiling_kwh=np.tile(energy_max, (n_steps, 1)),
         energy_kwh=column(sto, "storage", "energy_kwh", 0.0),
         wear=column(sto, "storage", "wear_eur_per_kwh", 0.0),
         end_value=column(sto, "storage", "end_value_eur_per_kwh", 0.0),

@@ -164,6 +164,15 @@ def storage_range(
     )
 
 
+def final_storage(v: Variables, p: Parameters) -> list[cp.Constraint]:
+    """Scheduled energy ends the run where it began; see ``final_storage``."""
+    if not v.energy.shape[1]:
+        return []
+    return _labelled(
+        energy_floor=v.energy >= p.energy_floor_kwh, energy_ceiling=v.energy <= p.energy_ceiling_kwh
+    )
+
+
 def flexible_load(v: Variables, p: Parameters, roster: Roster) -> list[cp.Constraint]:
     """Deferred energy is kept in a backlog; served load has a ceiling."""
     if not len(roster.flexible):

@@ -1,4 +1,4 @@
-"""Total operational cost of one step by component: the one place where it is computed."""
+"""Cost at tariff of one step (the total operational cost) by component, computed here alone."""
 
 from __future__ import annotations
 
@@ -69,6 +69,8 @@ class StepPrices:
     imbalance_sell: float
     fee_within: float
     fee_across: float
+    spot: float
+    """Wholesale price."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ def imbalance_cost(flows: Flows, prices: StepPrices, hours: float) -> Array:
 def operational_cost(
     flows: Flows, prices: StepPrices, costs: DeviceCosts, roster: Roster
 ) -> dict[str, Array]:
-    """Cost of one step by component and network.
+    """Cost at tariff of one step by component and network.
 
     Parameters
     ----------

@@ -135,6 +135,7 @@ class FirstStage:
             *(con.block_costs(v, p) if n_blocks(settings) else []),
             *con.storage_dynamics(v, p, roster),
             *con.storage_range(v, p, roster, up_kw[:, :n_storage], down_kw[:, :n_storage]),
+            *(con.final_storage(v, p) if settings.final_storage == "as_at_start" else []),
             *con.flexible_load(v, p, roster),
             *con.reactive_range(v, p),
             *con.recourse_shares(v, roster, policy),

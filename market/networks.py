@@ -33,7 +33,8 @@ _KINDS = {
     "block_price dispatchable fuel dispatchable_max dispatchable_min block_costs",
     "storage": "charge_max_kw discharge_max_kw energy_min_kwh energy_max_kwh energy_kwh wear "
     "end_value charge discharge energy storage_dynamics charge_min discharge_min discharge_max "
-    "charge_max energy_min energy_max",
+    "charge_max energy_min energy_max energy_floor_kwh energy_ceiling_kwh energy_floor "
+    "energy_ceiling",
     "flexible": "flexible_baseline_kw curtailable_share willingness_to_pay served_max_kw "
     "backlog_kwh backlog_max_kwh deferral_price backlog_end_price curtailed deferred backlog "
     "backlog_dynamics backlog_min backlog_max curtailed_min curtailed_max served_min served_max",

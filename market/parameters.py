@@ -110,6 +110,8 @@ class Parameters:
     discharge_max_kw: cp.Parameter
     energy_min_kwh: cp.Parameter
     energy_max_kwh: cp.Parameter
+    energy_floor_kwh: cp.Parameter
+    energy_ceiling_kwh: cp.Parameter
     energy_kwh: cp.Parameter
     wear: cp.Parameter
     end_value: cp.Parameter
@@ -165,6 +167,8 @@ class Parameters:
             "discharge_max_kw": (sto,),
             "energy_min_kwh": (sto,),
             "energy_max_kwh": (sto,),
+            "energy_floor_kwh": (t, sto),
+            "energy_ceiling_kwh": (t, sto),
             "energy_kwh": (sto,),
             "wear": (sto,),
             "end_value": (sto,),
@@ -265,6 +269,8 @@ class Parameters:
             "discharge_max_kw": book.discharge_max_kw,
             "energy_min_kwh": book.energy_min_kwh,
             "energy_max_kwh": book.energy_max_kwh,
+            "energy_floor_kwh": book.energy_floor_kwh,
+            "energy_ceiling_kwh": book.energy_ceiling_kwh,
             "energy_kwh": book.energy_kwh,
             "wear": book.wear,
             "end_value": book.end_value,

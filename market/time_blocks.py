@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 STATES = ("energy", "backlog")
 """Variables that carry over from step to step."""
-OF_STATES = ("energy_min", "energy_max", "backlog_min", "backlog_max")
+OF_STATES = (
+    "energy_min",
+    "energy_max",
+    "energy_floor",
+    "energy_ceiling",
+    "backlog_min",
+    "backlog_max",
+)
 """Constraints that a state keeps at the end of a block."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.stats import t
 
 from simulation.gains import key_figures
 from simulation.kpis import CONFIDENCE, Tally
+from simulation.stored_value import VALUES
 from simulation.strategic_peers import MARKUP
-from simulation.sweep_index import DESCRIBED, MARKET, WELFARE
+from simulation.sweep_index import DESCRIBED, MARKET, VALUED
 from simulation.sweeps import references
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from configs.experiment_schema import Experiment
 
@@ -181,8 +183,9 @@ def tabulate(
     Returns
     -------
     DataFrame
-        Costs are means over the replicates, per run; ``_low`` and ``_high`` end their 95 %
-        intervals. Violation rates are pooled over the replicates: violated among all, or binding,
+        Costs, at tariff and in resources, are means over the replicates, per run; ``_low`` and
+        ``_high`` end their 95 % intervals; ``:stored_at_*`` are changes at other values of stored
+        energy. Violation rates are pooled over the replicates: violated among all, or binding,
         network-steps, with exact (Clopper and Pearson) intervals that take steps as independent;
         ``violation_worst`` is that of the network with the highest rate in its binding steps.
         ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
@@ -192,10 +195,7 @@ def tabulate(
         how many, and ``markup_day:<n>`` what they ask, means over the replicates.
     """
     finished = index[index.status == "finished"]
-    cost = {
-        str(treatment): runs.set_index("replicate").adjusted_cost_eur
-        for treatment, runs in finished.groupby("treatment", sort=False)
-    }
+    by_treatment = {str(name): runs for name, runs in finished.groupby("treatment", sort=False)}
     strategic = _strategic_peers_differ(finished)
     settings = [c for c in index.columns if c in DESCRIBED or ("." in c and ":" not in c)]
     rows = []
@@ -205,14 +205,14 @@ def tabulate(
         row: dict[str, Any] = {"treatment": treatment, **planned.iloc[0][constant]}
         row |= {"runs": len(planned), "finished": len(runs)}
         if len(runs):
-            row |= _columns("cost", "eur", mean_interval(runs.cost_eur))
-            row |= _columns("adjusted_cost", "eur", mean_interval(runs.adjusted_cost_eur))
+            for cost in ("cost", "adjusted_cost", "resource_cost", "adjusted_resource_cost"):
+                if f"{cost}_eur" in runs:
+                    row |= _columns(cost, "eur", mean_interval(runs[f"{cost}_eur"]))
             row["stored_energy_change_kwh"] = runs.stored_energy_change_kwh.mean()
             for comparison in compared:
-                reference = cost.get(comparison.reference.get(str(treatment), ""))
+                reference = by_treatment.get(comparison.reference.get(str(treatment), ""))
                 if reference is not None:
-                    change = paired_change(cost[str(treatment)], reference)
-                    row |= _columns(comparison.name, "percent", _scaled(change, comparison.sign))
+                    row |= _changes(runs, reference, comparison)
             if strategic:
                 row |= _strategic_peers(runs)
             if gains is not None:
@@ -223,6 +223,55 @@ def tabulate(
             row["seconds_per_day"] = runs.total_s.sum() / runs.days.sum()
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def adjusted_cost(runs: pd.DataFrame, cost: str, value: str | None = None) -> pd.Series:
+    """Cost of every replicate less the value of what its batteries hold more at the end. [EUR]
+
+    Either cost of the index, at one of :data:`simulation.stored_value.VALUES` or at the one that
+    counts; NaN where runs do not tell.
+    """
+    runs = runs.set_index("replicate")
+    nothing = pd.Series(np.nan, index=runs.index)
+    if value is None:
+        return runs.get(f"adjusted_{cost}", nothing)
+    stored = runs.get(f"{VALUED}{value}", nothing) * runs.stored_energy_change_kwh
+    return runs.get(cost, nothing) - stored
+
+
+def _changes(
+    runs: pd.DataFrame, reference: pd.DataFrame, comparison: Comparison
+) -> dict[str, float]:
+    """Relative changes of both costs against a reference."""
+
+    def change(cost: str, value: str | None) -> Interval:
+        own, other = (adjusted_cost(rows, cost, value) for rows in (runs, reference))
+        return _scaled(paired_change(own, other), comparison.sign)
+
+    in_resources = f"{comparison.name}_in_resources"
+    return {
+        **_by_value(comparison.name, "percent", partial(change, "cost_eur")),
+        **_by_value(in_resources, "percent", partial(change, "resource_cost_eur")),
+    }
+
+
+def _savings(runs: pd.DataFrame, reference: pd.DataFrame, comparison: str) -> dict[str, float]:
+    """What a treatment saves against a reference, at tariff and in resources. [EUR]"""
+
+    def saved(cost: str, value: str | None) -> Interval:
+        own, other = (adjusted_cost(rows, cost, value) for rows in (runs, reference))
+        return mean_interval((other - own).dropna())
+
+    return {
+        **_by_value(f"{comparison}_saved_at_tariff", "eur", partial(saved, "cost_eur")),
+        **_by_value(f"{comparison}_saved_resources", "eur", partial(saved, "resource_cost_eur")),
+    }
+
+
+def _by_value(name: str, unit: str, estimate: Callable[[str | None], Interval]) -> dict[str, float]:
+    """Name an estimate at the value of stored energy that counts, and its means at others."""
+    at = {f"{name}_{unit}:stored_at_{value}": estimate(value).mean for value in VALUES}
+    return {**_columns(name, unit, estimate(None)), **at}
 
 
 def _violations(runs: pd.DataFrame) -> dict[str, Any]:
@@ -269,16 +318,17 @@ def _strategic_peers(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, float]:
-    """Key figures of the market under one treatment, and who gains by it."""
-    runs = finished[finished.treatment == treatment].filter(regex=f"^{MARKET}")
-    out = {str(column): float(runs[column].mean()) for column in runs}
+def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, Any]:
+    """Key figures of the market under one treatment, what it saves, and who gains by it."""
+    own = finished[finished.treatment == treatment]
+    runs = own.filter(regex=f"^{MARKET}")
+    out: dict[str, Any] = {str(column): float(runs[column].mean()) for column in runs}
     for (comparison, reference), rows in gains.groupby(["comparison", "reference"], sort=False):
-        welfare = finished.pivot(index="replicate", columns="treatment", values=WELFARE)
-        change = (welfare[treatment] - welfare[str(reference)]).dropna()
-        out |= _columns(str(comparison), "welfare_eur", mean_interval(change))
+        out |= _savings(own, finished[finished.treatment == str(reference)], str(comparison))
         by_run = pd.DataFrame([key_figures(run) for _, run in rows.groupby("replicate")])
         out[f"{comparison}_worst_eur"] = by_run.pop("worst_eur").min()
+        worst_off = rows.loc[rows.gain_eur.astype(float).idxmin()]
+        out[f"{comparison}_worst_peer"] = f"{worst_off.peer_id} ({worst_off.kind})"
         for name, values in by_run.items():
             out |= _columns(str(comparison), str(name), mean_interval(values.dropna()))
     return out

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 SHOWN = (
     "total_operational_cost_eur",
     "costs_by_component_eur.",
+    "resource_cost_eur",
+    "resource_costs_by_component_eur.",
+    "transfers_eur.",
     "energy_traded_",
     "load_kwh",
     "renewable_curtailed_kwh",
     "stored_energy_change_kwh",
-    "market.welfare_eur",
     "certificate_where_binding.median",
     "delivered_violation.all.together.",
     "delivered_violation.binding.together.",
@@ -34,6 +36,11 @@ SHOWN = (
     "fallback_clearings",
 )
 """Beginnings of the key figures that are shown; the files have all."""
+
+VALUED = (
+    "B less A, what the batteries hold more at the end than at the start credited; the value of a "
+    "kWh\nin a battery counts as mid, the other ones show what a small difference hangs on"
+)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -105,12 +112,14 @@ def compare(a: FinishedRun, b: FinishedRun) -> tuple[str, dict[str, pd.DataFrame
         Its tables, see :mod:`simulation.comparison`.
     """
     from simulation import comparison as c  # noqa: PLC0415
+    from simulation.stored_value import differences_by_value  # noqa: PLC0415
 
     steps = c.paired_steps(a, b)
     peers = c.peers(a, b)
     tables = {
         "settings": c.settings_that_differ(a, b),
         "kpis": c.kpis(a, b),
+        "stored_energy": differences_by_value(a.kpis, b.kpis),
         "differences": c.paired_differences(steps),
         "steps": steps.reset_index(),
         "types": c.by_type(peers),
@@ -128,11 +137,15 @@ def compare(a: FinishedRun, b: FinishedRun) -> tuple[str, dict[str, pd.DataFrame
     parts = [
         ("Settings that differ", "", tables["settings"]),
         ("Key figures", "", shown),
+        ("Costs by the value of stored energy", VALUED, tables["stored_energy"]),
         ("Step by step, means", f"{covered}\n{interval}", named),
         ("What peers are left with, mean by type [EUR]", common, tables["types"]),
         ("Peers that differ most [EUR]", "", peers.head(c.PEERS_SHOWN)),
     ]
     text = "\n".join(_part(title, note, table) for title, note, table in parts)
+    worse = c.peers_without_coordination(a, b)
+    if worse is not None:
+        text += f"\nAgainst the run without coordination, stored energy at mid\n{worse}\n"
     return text, tables
 
 

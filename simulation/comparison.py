@@ -14,17 +14,21 @@ from configs.files import read_text
 from configs.limits import SETTINGS_BYTES
 from configs.schema import MINUTES_PER_DAY
 from configs.yaml_text import parse
-from simulation.gains import KINDS
 from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.rationality import KINDS, SAME_DRAWS, gains_over, rationality
 from simulation.run_folders import read_summary
+from simulation.stored_value import STORED_VALUE
 from simulation.streams import stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from simulation.rationality import Rationality
+
 SERIES = {
-    "cost_eur": "operational cost [EUR]",
+    "cost_eur": "cost at tariff [EUR]",
+    "resource_cost_eur": "resource cost [EUR]",
     "traded_kwh": "energy traded between peers [kWh]",
     "violations": "AC violations",
     "price_eur_per_kwh": "mean price of trades [EUR/kWh]",
@@ -50,9 +54,11 @@ class FinishedRun:
     minutes : int
         Length of a step. [min]
     steps : DataFrame
-        By time: ``cost_eur``, ``traded_kwh``, ``paid_eur``, ``violations``.
+        By time: ``cost_eur``, ``resource_cost_eur``, ``traded_kwh``, ``paid_eur``,
+        ``violations``.
     peers : DataFrame
-        By ``peer_id``: ``network``, ``kind``, ``net_eur``; empty for a run that did not record it.
+        By ``peer_id``: ``network``, ``kind``, ``net_eur``, ``stored_energy_change_kwh``; empty for
+        a run that did not record it.
     """
 
     settings: dict[str, Any]
@@ -280,6 +286,26 @@ def by_type(peers: pd.DataFrame) -> pd.DataFrame:
     return means.assign(peers=peers.kind.value_counts()).reset_index()
 
 
+def peers_without_coordination(a: FinishedRun, b: FinishedRun) -> Rationality | None:
+    """Tell who is worse off than without coordination, if one of two runs has none.
+
+    None unless both are on the same draws and tell what they left every peer with.
+    """
+    free = [run.settings.get("market.coordination") == "none" for run in (a, b)]
+    same = all(a.settings.get(key) == b.settings.get(key) for key in SAME_DRAWS)
+    if free[0] == free[1] or not same:
+        return None
+    left = [
+        run.peers.assign(
+            worth_eur=run.peers.net_eur
+            + run.kpis.get(f"{STORED_VALUE}.mid", math.nan) * run.peers.stored_energy_change_kwh
+        )
+        for run in (a, b)
+    ]
+    reference, own = left if free[0] else left[::-1]
+    return rationality(gains_over(own, reference))
+
+
 def _steps(folder: Path) -> pd.DataFrame:
     """Gather what is compared of every step."""
     costs, trades, violations = (
@@ -288,27 +314,39 @@ def _steps(folder: Path) -> pd.DataFrame:
     trades["paid_eur"] = trades.energy_kwh * trades.price_eur_per_kwh
     columns = {
         "cost_eur": costs.groupby("time").amount_eur.sum(),
+        "resource_cost_eur": _resource_costs(folder),
         "traded_kwh": trades.groupby("time").energy_kwh.sum(),
         "paid_eur": trades.groupby("time").paid_eur.sum(),
         "violations": violations.groupby("time").size(),
     }
     steps = pd.DataFrame({name: columns[name] for name in columns})
-    steps = steps.reindex(columns["cost_eur"].index).fillna(0.0).astype(float)
+    steps = steps.reindex(columns["cost_eur"].index)
+    steps = steps.fillna(dict.fromkeys(steps.columns.drop("resource_cost_eur"), 0.0)).astype(float)
     return steps.set_index(pd.DatetimeIndex(steps.index))
+
+
+def _resource_costs(folder: Path) -> pd.Series:
+    """Read the resource cost of every step; none of a run of an earlier version."""
+    file = folder / "resource_costs.parquet"
+    if not file.exists():
+        return pd.Series(dtype=float)
+    return pd.read_parquet(file).groupby("time").amount_eur.sum()
 
 
 def _peers(folder: Path) -> pd.DataFrame:
     """Read what the run left every peer with."""
-    columns = ["peer_id", "network", "kind", "net_eur"]
+    amounts = ["net_eur", "stored_energy_change_kwh"]
+    columns = ["peer_id", "network", "kind", *amounts]
     file = folder / "peer_outcomes.parquet"
     table = pd.read_parquet(file)[columns] if file.exists() else pd.DataFrame(columns=columns)
-    return table.astype({"net_eur": float}).set_index("peer_id")
+    return table.astype(dict.fromkeys(amounts, float)).set_index("peer_id")
 
 
 def _periods(run: FinishedRun, minutes: int) -> pd.DataFrame:
     """Join steps to periods, and leave out those that are not covered in full."""
     whole = run.steps.groupby(pd.DatetimeIndex(run.steps.index).floor(f"{minutes}min"))
-    out = whole.sum()[whole.size() == minutes // run.minutes]
+    n = minutes // run.minutes
+    out = whole.sum(min_count=n)[whole.size() == n]
     energy = out.traded_kwh.where(out.traded_kwh > 0)
     return out.assign(price_eur_per_kwh=out.paid_eur / energy)[list(SERIES)].rename_axis("time")
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from simulation.analysis import mean_interval, pooled
 from simulation.experiment_report import line
-from simulation.gains import KINDS, peer_worth
 from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.rationality import KINDS, peer_worth
+from simulation.stored_value import ADJUSTED
 from simulation.streams import stream
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIGURES = {
-    "adjusted_cost_eur": "adjusted cost [EUR]",
+    **{name: f"{words} [EUR]" for name, words in ADJUSTED.items()},
     "violation_rate": "violated network-steps, share of all",
     **{f"mean_{kind}_eur": f"left to a {kind} [EUR]" for kind in KINDS},
 }
@@ -112,6 +113,7 @@ def _figures(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
         violated = sum(tally.events for tally in tallies)
         row = {
             "adjusted_cost_eur": run.adjusted_cost_eur,
+            "adjusted_resource_cost_eur": run.get("adjusted_resource_cost_eur", np.nan),
             "violation_rate": violated / steps if steps else np.nan,
         }
         left = peer_worth(folder / run.run_id, run.stored_energy_value_eur_per_kwh)

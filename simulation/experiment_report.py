@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from simulation.gains import TOLERANCE_EUR
+from simulation.rationality import TOLERANCE_EUR
+from simulation.stored_value import VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from simulation.analysis import Comparison
 
@@ -26,12 +27,20 @@ VIOLATION_NOTES = """\
 - *Monte Carlo*, where asked for, repeats cleared steps with forecast errors that their clearing
   did not know; Student's interval over the replicates.
 """
+COST_NOTES = """\
+- The cost *at tariff* (total operational cost) is what the community pays at the supplier's prices.
+  The *resource* cost is what is used up: upstream energy at the wholesale price, losses included,
+  fuel, wear and discomfort; levies, taxes, margins, fees and payments between actors are left
+  out. Trading can lower the one and raise the other.
+- Money is that of a run, mean over the replicates; brackets hold 95 % intervals. *Adjusted* costs
+  credit what the batteries hold more at the end of a run than at its start, both costs at the one
+  value of stored energy: midway between the supplier's selling and buying price over the run, times
+  the efficiency of discharging.
+"""
 NOTES = f"""\
-- Costs are total operational costs per run, means over the replicates; brackets hold 95 %
-  intervals. *Adjusted* costs credit what the batteries hold more at the end of a run than at its
-  start, at the mean of the supplier's selling and buying price over the run; reductions and
-  premiums are computed from them: differences on common random numbers over the reference's cost,
-  both summed over the replicates, with Student's interval.
+{COST_NOTES}\
+- Reductions and premiums are computed from adjusted costs: differences on common random numbers
+  over the reference's cost, both summed over the replicates, with Student's interval.
 {VIOLATION_NOTES}\
 - The *worst network* is the one with the highest rate in its binding steps, picked after the fact.
 - *Uncertified* are network-steps whose worst-case violation probability exceeds the promise; only
@@ -39,13 +48,9 @@ NOTES = f"""\
 - Time is that of one process, per simulated day.
 """
 MARKET_NOTES = f"""\
-- Money is that of a run, mean over the replicates, but for the *smallest gain*, that of any peer in
-  any replicate. `table.csv` has the intervals and many more key figures of the market.
-- *Adjusted* costs credit what the batteries hold more at the end of a run than at its start, at the
-  mean of the supplier's selling and buying price over the run; welfare and gains do, too.
-- *Welfare* is minus the cost of all resources, the supplier's energy among them. What peers,
-  operators and DSO pay each other is no part of it: network fees are a cost of trading, but their
-  receiver gains what the payers lose.
+{COST_NOTES}\
+- What is *saved* is the reference's adjusted cost less the treatment's. The *smallest gain* is that
+  of any peer in any replicate. `table.csv` has the intervals and many more key figures.
 - What a peer *gains* is what it is left with more than in the reference, on the same draws. The
   design is individually rational for those who are *not worse off*: they lose no more than
   {TOLERANCE_EUR} EUR in a run.
@@ -61,14 +66,26 @@ STRATEGIC_NOTES = f"""\
   *gain* is what they are left with more than when everybody is truthful, on the same draws: means
   per peer and run, but for the *smallest gain*, that of any peer in any replicate. The strategic
   peers of a smaller share are among those of a larger one.
-- Money is that of a run, mean over the replicates; `table.csv` has the intervals. Costs, welfare
-  and gains credit what the batteries hold more at the end of a run than at its start. *Welfare* is
-  minus the cost of all resources; payments between peers, operators and DSO are no part of it.
+{COST_NOTES}\
+- What is *saved* is the reference's adjusted cost less the treatment's; `table.csv` has intervals.
 - The *price* is what buyers pay for the energy traded between peers; network fees come on top.
 {VIOLATION_NOTES}"""
+COSTS = {
+    "cost_eur": "cost at tariff [EUR]",
+    "adjusted_cost_eur": "adjusted cost at tariff [EUR]",
+    "adjusted_resource_cost_eur": "adjusted resource cost [EUR]",
+}
+"""Costs that are shown, and how they are called."""
+STORED_NOTE = """\
+The same figures if a kWh left in a battery replaces *nothing*, or energy at the price named, times
+the efficiency of discharging; *mid* is what counts above. A sign that changes along a line is that
+of the stored energy, not of the treatment.
+"""
 STRATEGIC: Columns = {
-    "adjusted cost [EUR]": ("adjusted_cost_eur", 1.0, ",.0f"),
-    "welfare change [EUR]": ("{}_welfare_eur", 1.0, ",.2f"),
+    "adjusted cost at tariff [EUR]": ("adjusted_cost_eur", 1.0, ",.0f"),
+    "adjusted resource cost [EUR]": ("adjusted_resource_cost_eur", 1.0, ",.0f"),
+    "saved at tariff [EUR]": ("{}_saved_at_tariff_eur", 1.0, ",.2f"),
+    "resources saved [EUR]": ("{}_saved_resources_eur", 1.0, ",.2f"),
     "price [EUR/kWh]": ("market_mean_price_paid_eur_per_kwh", 1.0, ".4f"),
     "gain per strategic peer [EUR]": ("{}_strategic_eur", 1.0, ",.2f"),
     "gain per other peer [EUR]": ("{}_others_eur", 1.0, ",.2f"),
@@ -83,9 +100,13 @@ RATES: Columns = {
 }
 """Rates that are shown of strategic peers, with intervals."""
 GAINS: Columns = {
-    "welfare change [EUR]": ("welfare_eur", 1.0, ",.2f"),
+    "saved at tariff [EUR]": ("saved_at_tariff_eur", 1.0, ",.2f"),
+    "resources saved [EUR]": ("saved_resources_eur", 1.0, ",.2f"),
     "not worse off [%]": ("ir_share", 100.0, ".1f"),
+    "consumers who lose [%]": ("losing_consumer_share", 100.0, ".1f"),
+    "prosumers who lose [%]": ("losing_prosumer_share", 100.0, ".1f"),
     "smallest gain [EUR]": ("worst_eur", 1.0, ",.2f"),
+    "who gains least": ("worst_peer", 1.0, ""),
     "Gini of gains": ("gini", 1.0, ".2f"),
     "Jain of gains": ("jain", 1.0, ".2f"),
     "gain per consumer [EUR]": ("mean_consumer_eur", 1.0, ",.2f"),
@@ -125,18 +146,43 @@ def markdown(
         return _strategic_markdown(table, _strategic_columns(table, gained), title)
     if gained:
         return _market_markdown(table, _columns(compared, gained), title)
-    heads = ["treatment", "replicates", "cost [EUR]", "adjusted cost [EUR]"]
-    heads += [f"{comparison.name.replace('_', ' ')} [%]" for comparison in compared]
+    heads = ["treatment", "replicates", *COSTS.values()]
+    heads += [_words(name) for name in _changes(compared)]
     heads += ["violation, all steps", "binding steps", "worst network, binding steps"]
     heads += ["Monte Carlo, binding steps [%]"] if CHECKED in table else []
     heads += ["uncertified", "fallbacks", "s per day"]
-    return _page(title, heads, [_row(row, compared) for _, row in table.iterrows()], NOTES)
+    page = _page(title, heads, [_row(row, compared) for _, row in table.iterrows()], NOTES)
+    changes = {_words(name): f"{name}_percent" for name in _changes(compared)}
+    return page + stored_values(table, changes)
 
 
 def _page(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], notes: str) -> str:
     """Write a table with its heading and notes; all columns but the first are numbers."""
     lines = [f"# {title}", "", line(heads), line(["---"] + ["---:"] * (len(heads) - 1))]
     return "\n".join([*lines, *map(line, rows), "", notes])
+
+
+def stored_values(table: pd.DataFrame, shown: Mapping[str, str]) -> str:
+    """Write how savings hang on the value of stored energy; nothing where that is not told.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`simulation.analysis.tabulate` returns.
+    shown : mapping of str to str
+        Head of a saving: its column.
+    """
+    told = {head: key for head, key in shown.items() if f"{key}:stored_at_{VALUES[0]}" in table}
+    if not told:
+        return ""
+    lines = ["## By the value of stored energy", "", STORED_NOTE]
+    lines += [line(["treatment", "of", *VALUES]), line(["---"] * 2 + ["---:"] * len(VALUES))]
+    for _, row in table.iterrows():
+        for head, key in told.items():
+            cells = [_cell(row[f"{key}:stored_at_{value}"], 1.0, ",.2f") for value in VALUES]
+            if set(cells) != {"–"}:
+                lines.append(line([_name(row), head, *cells]))
+    return "\n" + "\n".join([*lines, ""])
 
 
 def as_text(
@@ -165,10 +211,12 @@ def as_text(
 
 def _columns(compared: Sequence[Comparison], gained: Collection[str]) -> Columns:
     """Choose the main columns."""
-    columns: Columns = {"adjusted cost [EUR]": ("adjusted_cost_eur", 1.0, ",.0f")}
-    for comparison in compared:
-        head = f"{comparison.name.replace('_', ' ')} [%]"
-        columns[head] = (f"{comparison.name}_percent", 1.0, ".2f")
+    columns: Columns = {
+        "adjusted cost at tariff [EUR]": ("adjusted_cost_eur", 1.0, ",.0f"),
+        "adjusted resource cost [EUR]": ("adjusted_resource_cost_eur", 1.0, ",.0f"),
+    }
+    for name in _changes(compared):
+        columns[_words(name)] = (f"{name}_percent", 1.0, ".2f")
     for name in gained:
         # Several references have to be told apart.
         words = f", {name.replace('_', ' ')}" if len(gained) > 1 else ""
@@ -202,12 +250,31 @@ def _name(row: pd.Series) -> str:
     return f"{strategy}, {share:.0%}" if share else str(strategy)
 
 
+def _saved(columns: Columns) -> dict[str, str]:
+    """Savings among the columns, by head."""
+    return {head: key for head, (key, *_) in columns.items() if "_saved_" in key}
+
+
+def _changes(compared: Sequence[Comparison]) -> list[str]:
+    """Changes of either cost that are shown, by the beginning of their columns."""
+    return [f"{comparison.name}{cost}" for comparison in compared for cost in ("", "_in_resources")]
+
+
+def _words(name: str) -> str:
+    """Head of a change of costs."""
+    return f"{name.replace('_', ' ')} [%]"
+
+
 def _cells(row: pd.Series, columns: Columns) -> list[str]:
     """Cells of one treatment in these columns."""
-    return [
-        "–" if pd.isna(row.get(key, np.nan)) else f"{scale * row[key]:z{form}}"
-        for key, scale, form in columns.values()
-    ]
+    return [_cell(row.get(key, np.nan), scale, form) for key, scale, form in columns.values()]
+
+
+def _cell(value: Any, scale: float, form: str) -> str:
+    """Show a number, a word or a gap."""
+    if isinstance(value, str):
+        return value
+    return "–" if pd.isna(value) else f"{scale * value:z{form}}"
 
 
 def _market_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
@@ -215,7 +282,8 @@ def _market_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
     rows = [
         [str(row.treatment), _finished(row), *_cells(row, columns)] for _, row in table.iterrows()
     ]
-    return _page(title, ["treatment", "replicates", *columns], rows, MARKET_NOTES)
+    page = _page(title, ["treatment", "replicates", *columns], rows, MARKET_NOTES)
+    return page + stored_values(table, _saved(columns))
 
 
 def _strategic_markdown(table: pd.DataFrame, columns: Columns, title: str) -> str:
@@ -231,7 +299,8 @@ def _strategic_markdown(table: pd.DataFrame, columns: Columns, title: str) -> st
                 steps = row[f"{key.removesuffix('_rate')}_steps"]
                 cells[head] += f" ({events:.0f}/{steps:.0f})"
         rows.append([_name(row), _finished(row), *cells.values()])
-    return _page(title, ["strategic peers", "replicates", *columns], rows, STRATEGIC_NOTES)
+    page = _page(title, ["strategic peers", "replicates", *columns], rows, STRATEGIC_NOTES)
+    return page + stored_values(table, _saved(columns))
 
 
 def _finished(row: pd.Series) -> str:
@@ -243,9 +312,9 @@ def _row(row: pd.Series, compared: Sequence[Comparison]) -> list[str]:
     """Cells of one treatment."""
     cells = [str(row.treatment), _finished(row)]
     if not row.finished:
-        return [*cells, *["–"] * (8 + len(compared) + (CHECKED in row))]
-    cells += [_interval(row, f"{name}_eur", ",.0f") for name in ("cost", "adjusted_cost")]
-    cells += [_interval(row, f"{comparison.name}_percent", ".2f") for comparison in compared]
+        return [*cells, *["–"] * (6 + len(COSTS) + len(_changes(compared)) + (CHECKED in row))]
+    cells += [_interval(row, name, ",.0f") for name in COSTS]
+    cells += [_interval(row, f"{name}_percent", ".2f") for name in _changes(compared)]
     cells += [_rate(row, scope) for scope in ("all", "binding", "worst")]
     if CHECKED in row:
         cells.append(_interval(100 * row.filter(like=CHECKED), CHECKED, ".1f"))

@@ -19,6 +19,7 @@ from simulation.figure_parts import (
     with_legend,
 )
 from simulation.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from simulation.stored_value import ADJUSTED
 from simulation.strategic_figures import learning, strategic_gains, strategic_violation
 
 if TYPE_CHECKING:
@@ -79,16 +80,18 @@ def draw(
 
 
 def cost(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
-    """Cost of every treatment, and its reduction against each base case.
+    """Costs of every treatment, and their reduction against each base case.
 
     The costs themselves are drawn without interval: what weather and season change from replicate
     to replicate would hide what the treatments change.
     """
-    reductions = [c.name for c in compared if c.sign < 0 and f"{c.name}_percent" in table]
-    figure, axes = panels(table, 1 + len(reductions))
-    dots(axes[0], table, "adjusted_cost_eur", intervals=False)
-    axes[0].set_xlabel("mean adjusted cost [EUR per run]")
-    for ax, name in zip(axes[1:], reductions, strict=True):
+    reductions = _changes(table, compared, sign=-1)
+    costs = {name: words for name, words in ADJUSTED.items() if name in table}
+    figure, axes = panels(table, len(costs) + len(reductions))
+    for ax, (name, words) in zip(axes, costs.items(), strict=False):
+        dots(ax, table, name, intervals=False)
+        ax.set_xlabel(f"mean {words} [EUR per run]")
+    for ax, name in zip(axes[len(costs) :], reductions, strict=True):
         dots(ax, table, f"{name}_percent")
         ax.axvline(0, color=BLACK, linewidth=0.8)
         ax.set_xlabel(f"{name.replace('_', ' ')} [%]")
@@ -97,7 +100,7 @@ def cost(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
 
 def premium(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | None:
     """Additional cost of every treatment over each reference."""
-    premiums = [c.name for c in compared if c.sign > 0 and f"{c.name}_percent" in table]
+    premiums = _changes(table, compared, sign=1)
     if not premiums:
         return None
     categories = np.array(categories_of(table))
@@ -201,7 +204,8 @@ def frontier(table: pd.DataFrame, compared: Sequence[Comparison]) -> Figure | No
     ax.plot([], [], ":", color=BLACK, label="over the radius")
     rate_axis(ax, "x")
     ax.set_xlabel(f"violated in AC, {'Monte Carlo, ' * checked}all network-steps [%]")
-    ax.set_ylabel(f"{premiums[0].replace('_', ' ')} [%]" if premiums else "cost [EUR per run]")
+    words = premiums[0].replace("_", " ") if premiums else ""
+    ax.set_ylabel(f"{words} [%]" if premiums else "cost at tariff [EUR per run]")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
@@ -211,6 +215,20 @@ def gains(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
     found = [re.fullmatch("gains_over_(.+)_mean_(.+)_eur", str(column)) for column in table]
     columns = {
         match[0]: f"mean gain of a {match[2]}\nover {match[1].replace('_', ' ')}\n[EUR per run]"
+        for match in found
+        if match
+    }
+    if not columns:
+        return None
+    return _round_zero(table[table[list(columns)].notna().any(axis=1)], columns)
+
+
+def savings(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
+    """What every treatment saves over every reference, at tariff and in resources."""
+    found = [re.fullmatch("gains_over_(.+)_saved_(.+)_eur", str(column)) for column in table]
+    columns = {
+        match[0]: f"saved {match[2].replace('_', ' ').replace('resources', 'in resources')}\n"
+        f"over {match[1].replace('_', ' ')}\n[EUR per run]"
         for match in found
         if match
     }
@@ -239,12 +257,21 @@ FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[Comparison]], Figure | None]
     "reliability": reliability,
     "frontier": frontier,
     "gains": gains,
+    "savings": savings,
     "surplus": surplus,
     "strategic_gains": strategic_gains,
     "strategic_violation": strategic_violation,
     "learning": learning,
 }
 """Pictures by name."""
+
+
+def _changes(table: pd.DataFrame, compared: Sequence[Comparison], *, sign: int) -> list[str]:
+    """Changes of either cost that the table tells, by the beginning of their columns."""
+    names = [c.name for c in compared if c.sign == sign]
+    names = [f"{name}{cost}" for name in names for cost in ("", "_in_resources")]
+    told = [name for name in names if f"{name}_percent" in table]
+    return [name for name in told if table[f"{name}_percent"].notna().any()]
 
 
 def _round_zero(table: pd.DataFrame, labels: dict[str, str], *, intervals: bool = True) -> Figure:

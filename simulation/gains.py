@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from simulation.indices import gini, jain
+from simulation.rationality import KINDS, TOLERANCE_EUR, peer_worth
 from simulation.strategic_peers import TRUTHFUL, peer_strategies
 from simulation.sweeps import references
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from configs.experiment_schema import Experiment
 
-TOLERANCE_EUR = 0.01
-"""A peer that loses no more than this over a run counts as no worse off. [EUR]"""
-KINDS = ("consumer", "prosumer")
 COLUMNS = (
     "comparison",
     "treatment",
@@ -109,9 +107,10 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``ir_share``: share of the peers that lose no more than :data:`TOLERANCE_EUR`;
+        ``ir_share``: share of the peers that lose no more than ``TOLERANCE_EUR``;
         ``worst_eur``: the smallest gain of any peer, a loss if negative;
         ``gini`` and ``jain`` of the gains, see :mod:`simulation.indices`;
+        ``losing_<kind>_share``: share of the peers of one kind that lose more;
         ``mean_<kind>_eur``: mean gain of the peers of one kind. NaN where there is none. Where
         peers are strategic, also ``strategic_eur`` and ``others_eur``: mean gain of those who are
         and of those who are not. [EUR]
@@ -123,6 +122,10 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
         "worst_eur": float(gain.min()),
         "gini": _number(gini(gain)),
         "jain": _number(jain(gain)),
+        **{
+            f"losing_{kind}_share": float((gain[gains.kind == kind] < -TOLERANCE_EUR).mean())
+            for kind in KINDS
+        },
         **{f"mean_{kind}_eur": float(gain[gains.kind == kind].mean()) for kind in KINDS},
         **(split if strategic.any() else {}),
     }
@@ -131,27 +134,3 @@ def key_figures(gains: pd.DataFrame) -> dict[str, float]:
 def _number(value: float | None) -> float:
     """Return NaN for an index that is not defined."""
     return float("nan") if value is None else value
-
-
-def peer_worth(folder: Path, stored_energy_value: float) -> pd.DataFrame | None:
-    """Read what a run left every peer with; none of a run that did not record it.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the run.
-    stored_energy_value : float
-        Value of what the batteries hold more at the end than at the start. [EUR/kWh]
-
-    Returns
-    -------
-    DataFrame or None
-        Its table ``peer_outcomes`` by ``peer_id``, with ``worth_eur``, money and stored energy.
-        [EUR]
-    """
-    try:
-        table = pd.read_parquet(folder / "peer_outcomes.parquet").set_index("peer_id")
-    except FileNotFoundError:
-        return None
-    worth = table.net_eur + stored_energy_value * table.stored_energy_change_kwh
-    return table.assign(worth_eur=worth)

@@ -20,11 +20,6 @@ Figures = dict[str, float | None]
 def market_kpis(totals: MarketTotals, emissions: Emissions) -> dict[str, Any]:
     """Gather the key figures of the market.
 
-    ``welfare_eur`` is minus the cost of all resources: the total operational cost without what
-    only moves between actors, :data:`simulation.market_totals.TRANSFERS`. The utility of the load
-    that has to be served is constant and left out, so only differences between runs mean
-    anything. The supplier stands outside: what it is paid, net, counts as a resource.
-
     Parameters
     ----------
     totals : MarketTotals
@@ -39,7 +34,6 @@ def market_kpis(totals: MarketTotals, emissions: Emissions) -> dict[str, Any]:
         to measure. The other keys are explained in the functions that this one calls.
     """
     return {
-        "welfare_eur": -totals.resource_cost_eur,
         "cost_by_actor_eur": cost_by_actor(totals),
         **gains_from_trade(totals),
         **trade_prices(totals),
@@ -55,7 +49,7 @@ def cost_by_actor(totals: MarketTotals) -> dict[str, float]:
     """What the accounts of every kind paid, net, over all items. [EUR]
 
     The accounts of the resources (fuel, wear, discomfort) included they sum to zero; supplier and
-    resources together receive minus the welfare.
+    resources together receive the cost at tariff without network fees and capacity payments.
     """
     paid, kind = -totals.received(totals.book.items), np.array(totals.kind)
     plural = {"consumer": "consumers", "prosumer": "prosumers", "operator": "operators"}
@@ -67,17 +61,16 @@ def gains_from_trade(totals: MarketTotals) -> dict[str, float | int | None]:
 
     ``gains_from_trade_eur``: sum over all trades of (retail - paid - fee) kWh for the buyer and
     (received - feed-in) kWh for the seller. ``gains_gini`` and ``gains_jain``: how evenly it is
-    spread over the ``traders``, the peers with at least one trade.
-    ``traders_not_worse_off_share``: those with a gain that is not negative.
+    spread over the ``traders``, the peers with at least one trade. That none of them is negative
+    follows from the pricing rules: it tells nothing of whether a peer is better off than in a run
+    without trades, which :mod:`simulation.rationality` compares with.
     """
     gains = totals.gain_eur[(totals.bought_kwh > 0) | (totals.sold_kwh > 0)]
-    not_worse = int((gains >= -NEGLIGIBLE_EUR).sum())
     return {
         "gains_from_trade_eur": float(gains.sum()),
         "gains_gini": gini(gains),
         "gains_jain": jain(gains),
         "traders": len(gains),
-        "traders_not_worse_off_share": _share(not_worse, len(gains)),
     }
 
 

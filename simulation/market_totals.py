@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from agents.prosumer import INITIAL_STATE_OF_CHARGE
 from market.costs import fuel_cost, wear_cost
 from market.ledger import Ledger
+from market.stored_energy import stored_energy_value
 from market.uplift import SOURCES, dso_surplus
 from simulation.outcomes import gains_from_trade
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-TRANSFERS = ("network_fees", "recourse_capacity")
-"""Components of the operational cost that one actor pays another: no resource is used up."""
 RECOURSE_INCOME = ("recourse_capacity", "recourse_activation", "recourse_relief")
 """Items that a provider of recourse is paid for it."""
 KINDS = ("consumer", "prosumer", "operator", "dso", "supplier", "resources")
@@ -50,8 +50,8 @@ class MarketTotals:
     ----------
     book : Ledger
         All payments.
-    resource_cost_eur : float
-        Operational cost without ``TRANSFERS``. [EUR]
+    resources_eur, transfers_eur : dict of str to float
+        Resource cost by component, and what leads from it to the cost at tariff, by name. [EUR]
     gain_eur, bought_kwh, sold_kwh : ndarray, shape (n_peers,)
         Gain from trade, and energy traded with peers. [EUR, kWh]
     paid_eur, received_eur : float
@@ -80,7 +80,9 @@ class MarketTotals:
         peers, networks = roster.n_peers, roster.n_networks
         self.book = Ledger(roster.peer_id, roster.network)
         self.n_steps = self.adequate_steps = 0
-        self.resource_cost_eur = self.paid_eur = self.received_eur = 0.0
+        self.resources_eur: dict[str, float] = {}
+        self.transfers_eur: dict[str, float] = {}
+        self.paid_eur = self.received_eur = 0.0
         self.gain_eur, self.recourse_cost_eur = np.zeros(peers), np.zeros(peers)
         self.bought_kwh, self.sold_kwh = np.zeros(peers), np.zeros(peers)
         self.import_kwh, self.export_kwh = np.zeros(networks + 1), np.zeros(networks + 1)
@@ -98,9 +100,8 @@ class MarketTotals:
         """Add one step."""
         settled = record.settled
         self.n_steps += 1
-        self.resource_cost_eur += sum(
-            float(eur.sum()) for name, eur in settled.costs.items() if name not in TRANSFERS
-        )
+        _add(self.resources_eur, settled.resources)
+        _add(self.transfers_eur, settled.transfers)
         for item, received in settled.ledger.items.items():
             self.book.items[item] = self.book.items.get(item, 0.0) + received
         surplus = dso_surplus(settled.ledger)
@@ -125,12 +126,14 @@ class MarketTotals:
         roster, flows, k = self.roster, record.settled.flows, record.k
         schedule, first = record.cleared.result.schedule, record.cleared.step
         window = slice(first, first + roster.n_steps)
+        retail, feed_in = self._tariff.retail[window], self._tariff.feed_in[window]
+        value = partial(stored_energy_value, retail, feed_in)
         battery, unit = recourse_cost(
             net_kw=flows.discharge_kw - flows.charge_kw,
             scheduled_net_kw=(schedule.discharge - schedule.charge)[k],
             unit_kw=flows.dispatchable_kw,
             scheduled_unit_kw=schedule.dispatchable[k],
-            worth=float((self._tariff.retail[window] + self._tariff.feed_in[window]).mean()) / 2,
+            worth=np.array([value(efficiency) for efficiency in roster.discharge_efficiency]),
             costs=self._costs,
             roster=roster,
         )
@@ -233,16 +236,15 @@ def recourse_cost(
     scheduled_net_kw: Array,
     unit_kw: Array,
     scheduled_unit_kw: Array,
-    worth: float,
+    worth: Array,
     costs: DeviceCosts,
     roster: Roster,
 ) -> tuple[Array, Array]:
     """True cost of the recourse that was delivered in one step.
 
     The change of wear and fuel against the schedule and, for a battery, the stored energy that it
-    gave, at what the truthful bid takes it to be worth (``Prosumer.truthful_bid``): the mean of
-    retail and feed-in price over the window. Negative costs are savings: whoever is asked for the
-    opposite of what was scheduled saves wear.
+    gave, at its value over the window (:mod:`market.stored_energy`), as in the truthful bid.
+    Negative costs are savings: whoever is asked for the opposite of what was scheduled saves wear.
 
     Parameters
     ----------
@@ -250,8 +252,8 @@ def recourse_cost(
         Discharge less charge of every battery. [kW]
     unit_kw, scheduled_unit_kw : ndarray, shape (n_dispatchable,)
         Power of every dispatchable unit. [kW]
-    worth : float
-        Worth of a stored kWh. [EUR/kWh]
+    worth : ndarray, shape (n_storage,)
+        Value of a kWh in each battery. [EUR/kWh]
     costs : DeviceCosts
         True costs of the devices.
     roster : Roster
@@ -270,6 +272,12 @@ def recourse_cost(
     stored -= (discharge - discharge_0) / roster.discharge_efficiency
     fuel = fuel_cost(unit_kw, costs, hours) - fuel_cost(scheduled_unit_kw, costs, hours)
     return wear - worth * hours * stored, fuel
+
+
+def _add(sums: dict[str, float], amounts: Mapping[str, Array]) -> None:
+    """Add the amounts of all networks to the sums of a run. [EUR]"""
+    for name, eur in amounts.items():
+        sums[name] = sums.get(name, 0.0) + float(eur.sum())
 
 
 def _sides(net_kw: Array) -> tuple[Array, Array]:

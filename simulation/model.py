@@ -25,6 +25,7 @@ from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operat
 from market.finite import require_finite
 from market.price_blocks import n_blocks
 from market.recourse import network_errors
+from market.resource_costs import check_bridge, resource_cost, transfers
 from market.settlement import Metered, Recourse, settle
 from simulation.kpis import RunTotals
 from simulation.market_totals import MarketTotals
@@ -207,7 +208,9 @@ class CoSimulation(mesa.Model):
             if p.peer_id not in accepted
         }
         ac_before = self._ac_seconds()
-        book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window())
+        as_at_start = self.config.market.final_storage == "as_at_start"
+        last = self.config.n_steps - 1 if as_at_start else None
+        book, result = self.dso.clear(self.now, accepted, retail, self._tariff_window(), last)
         self.stopwatch.credit("solver", result.solver_s)
         self.stopwatch.credit("problem", result.problem_s)
         self.stopwatch.credit("ac_clearing", self._ac_seconds() - ac_before)
@@ -387,7 +390,20 @@ class CoSimulation(mesa.Model):
         )
         costs = operational_cost(flows, prices, self._costs, roster)
         accounts.check(ledger, costs, step=self.now)
-        return Settled(flows, costs, trades, trade_prices, fee, prices, ledger)
+        resources = resource_cost(flows, p_kw, prices, self._costs, roster)
+        moved = transfers(flows, result.schedule.exchange[k], costs, prices, roster)
+        check_bridge(costs, resources, moved, step=self.now)
+        return Settled(
+            flows=flows,
+            costs=costs,
+            resources=resources,
+            transfers=moved,
+            trades=trades,
+            trade_prices=trade_prices,
+            trade_fee=fee,
+            prices=prices,
+            ledger=ledger,
+        )
 
     @timed("settlement")
     def _bus_prices(self, cleared: Cleared) -> tuple[dict[str, Array], ...]:
@@ -411,6 +427,7 @@ class CoSimulation(mesa.Model):
             imbalance_sell=float(tariff.imbalance_sell[self.now]),
             fee_within=market.network_fee_within_eur_per_kwh,
             fee_across=market.network_fee_across_eur_per_kwh,
+            spot=float(tariff.spot[self.now]),
         )
 
     def _flows(

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from agents.prosumer import EFFICIENCY
+from market.stored_energy import stored_energy_values
 from simulation.time_tables import mean_over_steps, read_time_table
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def make_tariff(settings: Prices, times: pd.DatetimeIndex, rng: np.random.Genera
     else:
         spot, source = _spot_of_file(settings.file, times), str(settings.file)
     retail = spot + settings.retail_adder_eur_per_kwh
-    feed_in = np.full(len(times), settings.feed_in_eur_per_kwh)
+    feed_in = _feed_in(settings, spot)
     _check_spread(source, times, retail, feed_in)
     return Tariff(
         spot=spot,
@@ -128,6 +130,19 @@ def make_tariff(settings: Prices, times: pd.DatetimeIndex, rng: np.random.Genera
         imbalance_sell=feed_in * settings.imbalance_sell_factor,
         source=source,
     )
+
+
+def _feed_in(settings: Prices, spot: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the supplier pays for injections: a constant, or what follows the spot price."""
+    if settings.feed_in_below_spot_eur_per_kwh is None:
+        return np.full(len(spot), settings.feed_in_eur_per_kwh)
+    return np.maximum(0.0, spot - settings.feed_in_below_spot_eur_per_kwh)
+
+
+def run_values(tariff: Tariff, n_steps: int) -> dict[str, float]:
+    """Values of a kWh in a battery over the first steps of a run; see `market.stored_energy`."""
+    spot, retail, feed_in = tariff.spot[:n_steps], tariff.retail[:n_steps], tariff.feed_in[:n_steps]
+    return stored_energy_values(spot, retail, feed_in, EFFICIENCY)
 
 
 def synthetic_spot(
@@ -246,7 +261,7 @@ def _check_spread(
         t = int(below.argmax())
         msg = (
             f"{source}: retail price {retail[t]:.5f} EUR/kWh (spot plus retail_adder_eur_per_kwh) "
-            f"at {times[t]} is below feed_in_eur_per_kwh {feed_in[t]:.5f}: buying in order to sell "
+            f"at {times[t]} is below the feed-in price {feed_in[t]:.5f}: buying in order to sell "
             "would pay without limit"
         )
         raise PriceError(msg)

@@ -51,6 +51,7 @@ _TYPES = {
     "source": pa.string(),
     "role": pa.string(),
     "component": pa.string(),
+    "transfer": pa.string(),
     "strategy": pa.string(),
     "strategy_from_day": pa.int32(),
     "coalition": pa.string(),
@@ -89,6 +90,9 @@ TABLES: dict[str, str] = {
     "out_of_sample": "step time network n_scenarios violation_rate ci_low ci_high "
     "certified_violation_probability binding mean_excess_pu max_excess_pu",
     "costs": "step time network component amount_eur",
+    "resource_costs": "step time network component amount_eur",
+    "transfers": "step time network transfer amount_eur",
+    "tariff": "step time spot_eur_per_kwh retail_eur_per_kwh feed_in_eur_per_kwh loss_eur_per_kwh",
     "prices": "step time network bus dlmp_eur_per_kwh energy loss voltage risk",
     "risk": "step time network peer_id role amount_eur",
     "imbalance": "step time network omega_kw omega_mean_kw omega_sd_kw surplus_kw shortage_kw "

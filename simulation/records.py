@@ -77,7 +77,11 @@ class Settled:
 
     flows: Flows
     costs: dict[str, Array]
-    """By component and network. [EUR]"""
+    """Cost at tariff by component and network. [EUR]"""
+    resources: dict[str, Array]
+    """Resource cost by component and network. [EUR]"""
+    transfers: dict[str, Array]
+    """What leads from the second to the first, by name and network. [EUR]"""
     trades: Trades
     trade_prices: TradePrices
     trade_fee: Array

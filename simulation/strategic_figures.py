@@ -29,13 +29,14 @@ LINES = ("-", "--", ":", "-.")
 
 
 def strategic_gains(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
-    """Gains per peer, welfare and price over the share of strategic peers, a column a strategy."""
+    """Gains, resources saved and price over the share of strategic peers, a column a strategy."""
     found = [re.fullmatch("(gains_over_.+)_strategic_eur", str(column)) for column in table]
     names = [match[1] for match in found if match]
     studied = _studied(table)
     if not names or not studied:
         return None
     name, price = names[0], "market_mean_price_paid_eur_per_kwh"
+    saved = f"{name}_saved_resources_eur"
     rows = (
         (
             "mean gain\n[EUR per peer and run]",
@@ -44,11 +45,11 @@ def strategic_gains(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | No
                 (f"{name}_others_eur", "other peers", BLUE, "o"),
             ),
         ),
-        ("change of welfare\n[EUR per run]", ((f"{name}_welfare_eur", "all", BLACK, "D"),)),
+        ("resources saved\n[EUR per run]", ((saved, "all", BLACK, "D"),)),
         ("mean price paid\n[EUR/kWh]", ((price, "all", BLACK, "D"),)),
     )
     # Nobody gains where nobody has changed; nor is anybody strategic there.
-    same = {f"{name}_others_eur": 0.0, f"{name}_welfare_eur": 0.0}
+    same = {f"{name}_others_eur": 0.0, saved: 0.0}
     studied = {
         key: runs.where(runs.strategic_share > 0, runs.fillna(same))
         for key, runs in studied.items()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulation.atomic import write_json
+from simulation.cost_lines import cost_lines
 from simulation.market_kpis import market_kpis
+from simulation.prices import run_values
 from simulation.streams import stream
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
     """
     totals, market = model.totals, model.config.market
     certificates = np.array(totals.certificates)
-    energy, tariff = model.market_totals, model.world.tariff
+    energy = model.market_totals
     return {
         "scenario": model.config.name,
         "days": model.config.days,
@@ -68,15 +70,16 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
         "coordination": market.coordination,
         "total_operational_cost_eur": totals.total_cost_eur,
         "costs_by_component_eur": totals.costs_eur,
+        "resource_cost_eur": sum(energy.resources_eur.values()),
+        "resource_costs_by_component_eur": energy.resources_eur,
+        "transfers_eur": energy.transfers_eur,
         "energy_traded_within_kwh": totals.within_kwh,
         "energy_traded_across_kwh": totals.across_kwh,
         "load_kwh": float(energy.load_kwh[-1]),
         "renewable_available_kwh": energy.available_kwh,
         "renewable_curtailed_kwh": energy.available_kwh - energy.renewable_kwh,
         "stored_energy_change_kwh": float(energy.stored_change_kwh.sum()),
-        "stored_energy_value_eur_per_kwh": {
-            "mid": float((tariff.retail + tariff.feed_in)[: model.now].mean() / 2)
-        },
+        "stored_energy_value_eur_per_kwh": run_values(model.world.tariff, model.now),
         "market": market_kpis(energy, model.config.emissions),
         "promised_violation_probability": market.risk_level,
         "certificate_where_binding": {
@@ -136,12 +139,7 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
         "",
         f"{s['scenario']}: {s['days']} d, {s['n_steps']} steps, {s['n_peers']} peers, "
         f"{s['coordination']}, {s['method']}",
-        f"total operational cost  {s['total_operational_cost_eur']:>14,.2f} EUR",
-    ]
-    lines += [
-        f"  {name:<22}{amount:>14,.2f} EUR" for name, amount in s["costs_by_component_eur"].items()
-    ]
-    lines += [
+        *cost_lines(s),
         f"traded between peers    {s['energy_traded_within_kwh']:>14,.0f} kWh within, "
         f"{s['energy_traded_across_kwh']:,.0f} kWh across networks",
         *_market_lines(s["market"]),
@@ -264,12 +262,11 @@ def _market_lines(market: dict[str, Any]) -> list[str]:
     sources = ", ".join(f"{name} {eur:,.2f}" for name, eur in surplus.items() if name != "total")
     emitted = m["emissions_kg"]
     return [
-        f"welfare {m['welfare_eur']:,.2f} EUR, gains from trade {m['gains_from_trade_eur']:,.2f} "
-        f"EUR; price paid {_number(m['mean_price_paid_eur_per_kwh'], '.4f')}, received "
+        f"gains from trade {m['gains_from_trade_eur']:,.2f} EUR; price paid "
+        f"{_number(m['mean_price_paid_eur_per_kwh'], '.4f')}, received "
         f"{_number(m['mean_price_received_eur_per_kwh'], '.4f')} EUR/kWh",
         f"net cost [EUR]: {costs}",
-        f"traders {m['traders']}, {_number(m['traders_not_worse_off_share'], '.1%')} not worse "
-        f"off; gains: Gini {_number(m['gains_gini'], '.2f')}, "
+        f"traders {m['traders']}; their gains: Gini {_number(m['gains_gini'], '.2f')}, "
         f"Jain {_number(m['gains_jain'], '.2f')}",
         f"recourse providers {providers['n']}, "
         f"{_number(providers['cost_recovered_share'], '.1%')} recover their cost",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simulation.run_folders import read_summary, status
+from simulation.stored_value import STORED_VALUE
 from simulation.strategic_peers import in_words, strategic_peers
 from simulation.sweeps import as_text
 
@@ -33,8 +34,8 @@ DESCRIBED = dict.fromkeys(
 """Settings that stand in the index whether they are varied or not."""
 MARKET = "market_"
 """How the columns of the market's key figures begin."""
-WELFARE = f"{MARKET}adjusted_welfare_eur"
-"""Welfare with the stored energy credited."""
+VALUED = "stored_energy_value:"
+"""How the columns of the values of stored energy begin."""
 
 
 def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, float]) -> pd.DataFrame:
@@ -52,12 +53,14 @@ def index(runs: Sequence[Run], folder: Path, stored_energy_value: dict[str, floa
     Returns
     -------
     DataFrame
-        ``adjusted_cost_eur`` is ``cost_eur`` less the value of what the batteries hold more at the
-        end than at the start; ``violated_*`` and ``steps_*`` count network-steps in the AC replay,
+        ``cost_eur`` is the cost at tariff, ``adjusted_cost_eur`` is it less the value of what the
+        batteries hold more at the end than at the start, and so is ``adjusted_resource_cost_eur``
+        of ``resource_cost_eur``; ``stored_energy_value:*`` are other values by which they might
+        be adjusted, ``transfer:*`` lead from the resource cost to the cost at tariff.
+        ``violated_*`` and ``steps_*`` count network-steps in the AC replay,
         over all and over those in which a grid limit binds; ``out_of_sample_*`` are rates over the
         scenarios of the Monte Carlo checks, if there are any; ``market_*`` are what
-        :meth:`simulation.market_kpis.MarketTotals.summary` tells, :data:`WELFARE` the
-        welfare with the stored energy credited in the same way; strategic peers are told of as
+        :func:`simulation.market_kpis.market_kpis` tells; strategic peers are told of as
         in :func:`simulation.strategic_peers.strategic_peers`.
     """
     rows = []
@@ -96,11 +99,15 @@ def figures(summary: dict[str, Any], stored_energy_value: float) -> dict[str, fl
         Value of stored energy. [EUR/kWh]
     """
     cost, stored = summary["total_operational_cost_eur"], summary["stored_energy_change_kwh"]
+    # Runs of an earlier version do not tell of resources and of the market.
+    resources = summary.get("resource_cost_eur", float("nan"))
     out = {
         "cost_eur": cost,
+        "resource_cost_eur": resources,
         "stored_energy_change_kwh": stored,
         "stored_energy_value_eur_per_kwh": stored_energy_value,
         "adjusted_cost_eur": cost - stored_energy_value * stored,
+        "adjusted_resource_cost_eur": resources - stored_energy_value * stored,
         "traded_within_kwh": summary["energy_traded_within_kwh"],
         "traded_across_kwh": summary["energy_traded_across_kwh"],
         "renewable_curtailed_kwh": summary["renewable_curtailed_kwh"],
@@ -112,10 +119,9 @@ def figures(summary: dict[str, Any], stored_energy_value: float) -> dict[str, fl
         "solver_s": summary["seconds"]["solver"],
         "total_s": summary["seconds"]["total"],
     }
-    market = summary.get("market", {})  # which runs of an earlier version have not
-    out |= _market(market)
-    if market:
-        out[WELFARE] = market["welfare_eur"] + stored_energy_value * stored
+    out |= {f"{VALUED}{name}": value for name, value in summary.get(STORED_VALUE, {}).items()}
+    out |= {f"transfer:{name}": eur for name, eur in summary.get("transfers_eur", {}).items()}
+    out |= _market(summary.get("market", {}))
     for scope, tallies in summary["delivered_violation"].items():
         for network, tally in tallies.items():
             if network != "together":

@@ -24,6 +24,7 @@ from configs.schema import Market, StrategyUse
 from market.plugins import allow
 from market.safety_factors import make_safety_factor
 from simulation.execution import execute, prepare
+from simulation.prices import run_values
 from simulation.run_folders import ATTEMPTS, attempts, begin, begun, publish, status
 from simulation.strategic_peers import in_words
 
@@ -159,8 +160,7 @@ def check(runs: Iterable[Run], plugins: Sequence[str] = ()) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Value of stored energy by run: the mean of what a peer pays the supplier and of what the
-        supplier pays a peer, over the run. [EUR/kWh]
+        Value of a kWh in a battery by run, see `market.stored_energy`. [EUR/kWh]
 
     Raises
     ------
@@ -196,7 +196,7 @@ def _stored_energy_value(config: ScenarioConfig, plugins: tuple[str, ...]) -> fl
         tariff = prepare(config).world.tariff
     except (ValueError, OSError) as error:  # not all of these survive the way between processes
         return str(error)
-    return float((tariff.retail + tariff.feed_in)[: config.n_steps].mean() / 2)
+    return run_values(tariff, config.n_steps)["mid"]
 
 
 def conduct(

@@ -100,6 +100,7 @@ class StepTables:
         self._missed_limits(record, at)
         self._violations(record, at)
         self._costs(record, at)
+        self._tariff(record, at)
         self._prices(record, at)
         self._risk(record, at)
         self._imbalance(record, at)
@@ -295,18 +296,23 @@ class StepTables:
                 )
 
     def _costs(self, record: StepRecord, at: dict[str, object]) -> None:
-        costs = record.settled.costs
+        settled = record.settled
+        tables = (
+            ("costs", "component", settled.costs),
+            ("resource_costs", "component", settled.resources),
+            ("transfers", "transfer", settled.transfers),
+        )
         for d, network in enumerate(self.world.networks):
-            amounts = [float(eur[d]) for eur in costs.values()]
-            self.recorder.write(
-                "costs",
-                {
-                    **at,
-                    "network": network.name,
-                    "component": list(costs),
-                    "amount_eur": amounts,
-                },
-            )
+            for table, label, by_name in tables:
+                amounts = [float(eur[d]) for eur in by_name.values()]
+                names = {"network": network.name, label: list(by_name)}
+                self.recorder.write(table, {**at, **names, "amount_eur": amounts})
+
+    def _tariff(self, record: StepRecord, at: dict[str, object]) -> None:
+        prices = record.settled.prices
+        names = ("spot", "retail", "feed_in", "loss")
+        columns = {f"{name}_eur_per_kwh": getattr(prices, name) for name in names}
+        self.recorder.write("tariff", {**at, **columns})
 
     def _prices(self, record: StepRecord, at: dict[str, object]) -> None:
         for network, components in zip(self.world.networks, record.bus_prices, strict=False):

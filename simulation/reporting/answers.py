@@ -72,8 +72,8 @@ def fallback_steps(summary: dict[str, Any]) -> int:
 
 
 def answers(run: RunData, base: BaseCase | None) -> list[Answer]:
-    """Answer in a few figures, the saving first where it is known."""
-    others = [_traded(run), _violation(run), _fallbacks(run)]
+    """Answer in a few figures, the savings first where they are known."""
+    others = [_resources(run), _traded(run), _violation(run), _fallbacks(run)]
     if base is not None and base.savings:
         return [*_savings(run, base), _cost(run), *others]
     why = "no finished base case at hand; a run with --base none has one beside it"
@@ -87,7 +87,7 @@ def _cost(run: RunData) -> Answer:
     days = s["n_steps"] * run.step_hours / 24
     cost = s["total_operational_cost_eur"]
     return Answer(
-        "Total operational cost",
+        "Cost at tariff",
         f"{number(cost)} EUR",
         f"over {days:,.3g} day{'' if days == 1 else 's'}, {number(cost / days)} EUR a day; "
         f"{count(len(run.networks), 'network')}, "
@@ -103,20 +103,18 @@ def _savings(run: RunData, base: BaseCase) -> list[Answer]:
         if value
         else "energy left in batteries is not credited: the saving is "
     )
+    worse_off = f". Peers: {base.worse_off}" if base.worse_off is not None else ""
     return [
         Answer(
             f"Saving {name.replace('_', ' ')} against the base case",
             NONE if saving.share is None else percent(saving.share),
             f"{_less(saving.saving_eur)} than the {number(saving.base_eur)} EUR of {base.name} "
             f"(coordination {base.coordination.replace('_', ' ')}, {base.method}), on the same "
-            f"draws; {_interval(saving)}; {stored}{number(saving.unadjusted_eur)} EUR",
+            f"draws; {_interval(saving)}; {stored}{number(saving.unadjusted_eur)} EUR"
+            f"{worse_off if name == 'at_tariff' else ''}",
         )
         for name, saving in base.savings.items()
     ]
-
-
-def _less(saving_eur: float) -> str:
-    return f"{number(abs(saving_eur))} EUR {'less' if saving_eur >= 0 else 'more'}"
 
 
 def _interval(saving: Saving) -> str:
@@ -126,6 +124,24 @@ def _interval(saving: Saving) -> str:
         f"95 % interval of the saving {number(saving.low_eur)} to {number(saving.high_eur)} EUR "
         f"(bootstrap over {saving.days} days)"
     )
+
+
+def _resources(run: RunData) -> Answer:
+    label, cost = "Resource cost", run.summary.get("resource_cost_eur")
+    if cost is None:
+        return Answer(label, NONE, "not told by runs of earlier versions")
+    transfers = run.summary["total_operational_cost_eur"] - cost
+    return Answer(
+        label,
+        f"{number(cost)} EUR",
+        "upstream energy at the wholesale price, fuel, wear and discomfort; the other "
+        f"{number(transfers)} EUR of the cost at tariff are levies, taxes, margins, fees and "
+        "other transfers",
+    )
+
+
+def _less(saved_eur: float) -> str:
+    return f"{number(abs(saved_eur))} EUR {'more' if saved_eur < 0 else 'less'}"
 
 
 def _traded(run: RunData) -> Answer:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from simulation.comparison import ComparisonError
 from simulation.manifest import BASE
+from simulation.rationality import SAME_DRAWS, rationality_of_runs
 from simulation.reporting.run_data import RunData, read_head
 from simulation.reporting.stored_tables import ReportError
 from simulation.run_folders import status
@@ -17,7 +18,8 @@ from simulation.saving import Saving, savings
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SAME = ("seed", "start", "days", "step_minutes")
+    from simulation.rationality import Rationality
+
 _OF_TRADE = ("market.coordination", "market.pricing", "market.matching", "market.network_fee")
 """Settings that are without effect where nobody trades."""
 
@@ -34,12 +36,15 @@ class BaseCase:
         How it was cleared.
     savings : dict of str to Saving
         What the run saves against it, by cost; empty of a run that is not finished.
+    worse_off : Rationality, optional
+        Which peers of the run are worse off than in it, if it is without coordination.
     """
 
     name: str
     coordination: str
     method: str
     savings: dict[str, Saving]
+    worse_off: Rationality | None
 
 
 def read_base(folder: Path, run: RunData) -> BaseCase:
@@ -53,7 +58,7 @@ def read_base(folder: Path, run: RunData) -> BaseCase:
     head = read_head(folder)
     if head.status != "finished":
         raise ReportError(f"--base {folder}: this run is not finished (it is {head.status})")
-    differing = [key for key in _SAME if head.config.get(key) != run.config.get(key)]
+    differing = [key for key in SAME_DRAWS if head.config.get(key) != run.config.get(key)]
     if _network_names(head.config) != _network_names(run.config):
         differing.append("networks")
     if differing:
@@ -65,11 +70,15 @@ def read_base(folder: Path, run: RunData) -> BaseCase:
         saved = savings(run.folder, folder) if run.is_whole else {}
     except ComparisonError as error:
         raise ReportError(str(error)) from error
+    worse_off = None
+    if summary.get("coordination") == "none" and run.is_whole:
+        worse_off = rationality_of_runs(run.folder, run.summary, folder, summary)
     return BaseCase(
-        folder.resolve().name,
-        str(summary.get("coordination", "unknown")),
-        str(summary.get("method", "unknown")),
-        saved,
+        name=folder.resolve().name,
+        coordination=str(summary.get("coordination", "unknown")),
+        method=str(summary.get("method", "unknown")),
+        savings=saved,
+        worse_off=worse_off,
     )
 
 

@@ -63,7 +63,7 @@ def _largest_change(data: ExperimentData) -> Answer:
     if "adjusted_cost_eur" in data.table and data.table.adjusted_cost_eur.notna().any():
         best = smallest(data.table, "adjusted_cost_eur")
         return Answer(
-            "Lowest adjusted cost",
+            "Lowest adjusted cost at tariff",
             f"{number(best.adjusted_cost_eur)} EUR",
             f"mean per run, by {best.treatment}, picked after the fact; no base case was named",
         )

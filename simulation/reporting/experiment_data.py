@@ -60,7 +60,7 @@ class ExperimentData:
     def gains(self) -> dict[str, list[str]]:
         """Comparisons of gains: what is told of each, such as ``mean_consumer``."""
         out: dict[str, list[str]] = {}
-        figures = "mean_consumer|mean_prosumer|strategic|others|worst|welfare"
+        figures = "mean_consumer|mean_prosumer|strategic|others|worst|saved_(?:at_tariff|resources)"
         for column in self.table:
             match = re.fullmatch(f"(gains_over_.+?)_({figures})_eur", str(column))
             if match and self.table[column].notna().any():

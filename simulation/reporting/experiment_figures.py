@@ -37,6 +37,11 @@ GAINS = {
     "worst": ("smallest of any peer", BLACK, "x"),
 }
 """Name, colour and marker of gains per peer."""
+SAVINGS = {
+    "saved_at_tariff": ("saved at tariff", PINK, "circle"),
+    "saved_resources": ("resources saved", GREEN, "square"),
+}
+"""Name, colour and marker of what is saved altogether."""
 _LABEL = 24
 """Characters of a line of a label."""
 
@@ -196,11 +201,13 @@ def _gain_dots(
         _dots(figure, y + shift, _interval(rows, column), GAINS[name], "EUR")
 
 
-def welfare_figure(table: pd.DataFrame, comparison: str) -> go.Figure:
-    """Change of welfare of every treatment over its reference."""
-    column = f"{comparison}_welfare_eur"
-    rows = table[table[column].notna()].reset_index(drop=True)
-    figure, y = _canvas(rows, "change of welfare per run [EUR]")
-    _dots(figure, y, _interval(rows, column), ("change of welfare", PINK, "circle"), "EUR")
+def saving_figure(table: pd.DataFrame, comparison: str) -> go.Figure:
+    """What every treatment saves over its reference, at tariff and in resources."""
+    columns = {name: f"{comparison}_{name}_eur" for name in SAVINGS}
+    columns = {name: column for name, column in columns.items() if column in table}
+    rows = table[table[list(columns.values())].notna().any(axis=1)].reset_index(drop=True)
+    figure, y = _canvas(rows, "saved per run [EUR]")
+    for k, (name, column) in enumerate(columns.items()):
+        _dots(figure, y + 0.28 * (k - 0.5), _interval(rows, column), SAVINGS[name], "EUR")
     zero_line(figure, "x")
     return figure

@@ -20,14 +20,16 @@ from simulation.reporting.blocks import (
 from simulation.reporting.experiment_figures import (
     GAINS,
     RATES,
+    SAVINGS,
     by_coordination,
     change_figure,
     frontier_figure,
     gain_figure,
     rate_figure,
-    welfare_figure,
+    saving_figure,
 )
 from simulation.reporting.picks import largest, smallest
+from simulation.stored_value import ADJUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +43,12 @@ _INTERVALS = (
     "replicate only."
 )
 _COSTS = (
-    "Adjusted costs credit what the batteries hold more at the end of a run than at its start, at "
-    "the mean of the supplier's selling and buying price."
+    "Adjusted costs credit what the batteries hold more at the end of a run than at its start, "
+    "midway between the supplier's selling and buying price, times the efficiency of discharging."
+)
+_TWO_COSTS = (
+    "At tariff counts what is paid at the supplier's prices; resources are upstream energy at the "
+    "wholesale price, fuel, wear and discomfort, without levies, taxes, margins and fees."
 )
 
 
@@ -50,24 +56,23 @@ def costs(data: ExperimentData) -> Section:
     """Costs and what they are compared with."""
     blocks: list[Picture | Prose] = []
     table = data.table
-    if "adjusted_cost_eur" in table:
-        best = smallest(table, "adjusted_cost_eur")
-        worst = largest(table, "adjusted_cost_eur")
+    paired = " The paired differences below have them." if data.changes() else ""
+    for column, words in ADJUSTED.items():
+        if column not in table or not table[column].notna().any():
+            continue
+        best, worst = smallest(table, column), largest(table, column)
         blocks.append(
             Picture(
-                "Adjusted cost",
+                words.capitalize(),
                 by_coordination(
-                    table, "adjusted_cost_eur", "mean adjusted cost [EUR per run]", "EUR",
-                    intervals=False,
+                    table, column, f"mean {words} [EUR per run]", "EUR", intervals=False
                 ),
-                f"The cheapest treatment is {best.treatment} ({number(best.adjusted_cost_eur)} "
-                f"EUR per run), the dearest {worst.treatment} ({number(worst.adjusted_cost_eur)} "
-                "EUR).",
-                f"{_COSTS} Without intervals: what weather and season change from replicate to "
-                "replicate would hide what the treatments change."
-                + (" The paired differences below have them." if data.changes() else ""),
+                f"The cheapest treatment is {best.treatment} ({number(best[column])} EUR per run), "
+                f"the dearest {worst.treatment} ({number(worst[column])} EUR).",
+                f"{_TWO_COSTS} {_COSTS} Without intervals: what weather and season change from "
+                f"replicate to replicate would hide what the treatments change.{paired}",
             )
-        )  # fmt: skip
+        )
     for words, column in data.changes().items():
         if not table[column].notna().any():
             continue
@@ -164,7 +169,9 @@ def frontier(data: ExperimentData) -> Section:
     known = table[table[rate].notna()]
     picture = Picture(
         "Cost against violation",
-        frontier_figure(known, rate, "adjusted_cost_eur", "mean adjusted cost [EUR per run]"),
+        frontier_figure(
+            known, rate, "adjusted_cost_eur", "mean adjusted cost at tariff [EUR per run]"
+        ),
         _frontier_seen(known, rate),
         "Every marker is a treatment: squares trade with the supplier alone, triangles within "
         "networks, circles across them. Rates over all network-steps, since which steps bind "
@@ -207,20 +214,26 @@ def gains(data: ExperimentData) -> Section:
                     "energy credited. " + _INTERVALS,
                 )
             )
-        if "welfare" in figures:
-            column = f"{comparison}_welfare_eur"
-            best = largest(table, column)
+        saved = [name for name in figures if name in SAVINGS]
+        if saved:
+            seen = [_saving_seen(table, f"{comparison}_{name}_eur", name) for name in saved]
             blocks.append(
                 Picture(
-                    f"{words.capitalize()}, welfare",
-                    welfare_figure(table, comparison),
-                    f"Welfare rises most with {best.treatment}, by {number(best[column], ',.2f')} "
-                    "EUR per run.",
-                    "Welfare is minus the cost of all resources; what actors pay one another is no "
-                    "part of it. " + _INTERVALS,
+                    f"{words.capitalize()}, savings",
+                    saving_figure(table, comparison),
+                    " ".join(seen),
+                    f"{_TWO_COSTS} {_INTERVALS}",
                 )
             )
     return Section("gains", "Who gains", blocks)
+
+
+def _saving_seen(table: pd.DataFrame, column: str, name: str) -> str:
+    best = largest(table, column)
+    return (
+        f"{SAVINGS[name][0].capitalize()}: most with {best.treatment}, "
+        f"{number(best[column], ',.2f')} EUR per run."
+    )
 
 
 def _gain_seen(table: pd.DataFrame, comparison: str, figures: Sequence[str]) -> str:
@@ -267,11 +280,12 @@ def effects(data: ExperimentData) -> Section:
 def treatments(data: ExperimentData) -> Section:
     """All treatments as a table."""
     forms = {
-        "cost_eur": ("cost [EUR]", ",.0f"),
-        "adjusted_cost_eur": ("adjusted cost [EUR]", ",.0f"),
+        "cost_eur": ("cost at tariff [EUR]", ",.0f"),
+        "adjusted_cost_eur": ("adjusted [EUR]", ",.0f"),
         "adjusted_cost_eur_low": ("from [EUR]", ",.0f"),
         "adjusted_cost_eur_high": ("to [EUR]", ",.0f"),
-        "market_welfare_eur": ("welfare [EUR]", ",.0f"),
+        "resource_cost_eur": ("resource cost [EUR]", ",.0f"),
+        "adjusted_resource_cost_eur": ("adjusted resource cost [EUR]", ",.0f"),
         "market_mean_price_paid_eur_per_kwh": ("price of trades [EUR/kWh]", ".4f"),
         "uncertified_clearings": ("uncertified network-steps", ",.0f"),
         "fallback_clearings": ("fallbacks", ",.0f"),
@@ -287,7 +301,10 @@ def treatments(data: ExperimentData) -> Section:
         for row in data.table.to_dict("records")
     ]
     heads = ["treatment", "replicates finished", *(head for head, _ in shown.values())]
-    note = "Means per run over the replicates; 95 % intervals of the adjusted cost. " + _COSTS
+    note = (
+        "Means per run over the replicates; 95 % intervals of the adjusted cost at tariff. "
+        + _COSTS
+    )
     table = Table("Treatments", heads, rows, note + " table.csv has all columns.")
     return Section("treatments", "Treatments", [table])
 
@@ -295,7 +312,8 @@ def treatments(data: ExperimentData) -> Section:
 def runs(data: ExperimentData) -> Section:
     """All runs as a table."""
     forms = {
-        "cost_eur": ("cost [EUR]", ",.0f"),
+        "cost_eur": ("cost at tariff [EUR]", ",.0f"),
+        "resource_cost_eur": ("resource cost [EUR]", ",.0f"),
         "traded_within_kwh": ("traded within [kWh]", ",.0f"),
         "traded_across_kwh": ("traded across [kWh]", ",.0f"),
         "uncertified_clearings": ("uncertified network-steps", ",.0f"),

@@ -14,12 +14,12 @@ from simulation.reporting.blocks import (
     number_cell,
     text_cell,
 )
+from simulation.reporting.cost_sections import cost_blocks
 from simulation.reporting.drawing import moment
 from simulation.reporting.flow_sections import means_note
 from simulation.reporting.flow_views import drawn
 from simulation.reporting.market_figures import (
     NAMES,
-    cost_figure,
     gains_figure,
     price_figure,
     received_figure,
@@ -100,21 +100,7 @@ def _seen(table: pd.DataFrame) -> str:
 
 def money(run: RunData) -> Section:
     """Costs, accounts, gains of the peers."""
-    blocks: list[Picture | Prose | Table] = []
-    costs = {str(name): float(eur) for name, eur in run.summary["costs_by_component_eur"].items()}
-    if costs:
-        first = max(costs, key=lambda name: costs[name])
-        total = run.summary["total_operational_cost_eur"]
-        blocks.append(
-            Picture(
-                "What the operational cost consists of",
-                cost_figure(costs),
-                f"The largest part is {first.replace('_', ' ')}, {number(costs[first])} of "
-                f"{number(total)} EUR.",
-                "Components of the total operational cost; network fees and recourse capacity move "
-                "between actors and use up nothing.",
-            )
-        )
+    blocks: list[Picture | Prose | Table] = [*cost_blocks(run)]
     received = received_by_kind(run)
     if not received.empty:
         net = received.sum()
@@ -139,11 +125,11 @@ def money(run: RunData) -> Section:
                 gains_figure(outcomes),
                 f"Trade gained the peers {number(gains.sum())} EUR together; peer "
                 f"{best.peer_id} gained "
-                f"most, {number(best.gain_from_trade_eur)} EUR, and "
-                f"{int((gains < -1e-6).sum())} of "
-                f"{len(gains)} peers lost.",
+                f"most, {number(best.gain_from_trade_eur)} EUR.",
                 "Every dot is a peer, boxes hold the middle half. The gain compares each trade "
-                "with the same energy bought from, or sold to, the supplier.",
+                "with the same energy bought from, or sold to, the supplier. That no trade loses "
+                "follows from the pricing rules; who is worse off than without coordination is "
+                "told beside the saving, where a base case is at hand.",
             )
         )
         blocks.append(_peer_table(outcomes))

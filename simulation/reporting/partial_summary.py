@@ -41,6 +41,7 @@ def summary_of_tables(
         "coordination": market.get("coordination"),
         "total_operational_cost_eur": float(costs.amount_eur.sum()),
         "costs_by_component_eur": {str(k): float(v) for k, v in by_component.items()},
+        **_resources(tables["resource_costs"], tables["transfers"]),
         "energy_traded_within_kwh": float(trades.energy_kwh[~across].sum()),
         "energy_traded_across_kwh": float(trades.energy_kwh[across].sum()),
         "promised_violation_probability": promised,
@@ -57,6 +58,19 @@ def summary_of_tables(
         "uncertified_clearings": int(_unkept(clearing, promised).sum()),
         "fallback_steps": len(steps),
         "fallbacks": {str(k): int(n) for k, n in steps.fallback.value_counts().items() if n},
+    }
+
+
+def _resources(costs: pd.DataFrame, transfers: pd.DataFrame) -> dict[str, Any]:
+    """Sum up the resource cost and the transfers; nothing of a run of an earlier version."""
+    if costs.empty:
+        return {}
+    by_component = costs.groupby("component", observed=True, sort=False).amount_eur.sum()
+    by_name = transfers.groupby("transfer", observed=True, sort=False).amount_eur.sum()
+    return {
+        "resource_cost_eur": float(by_component.sum()),
+        "resource_costs_by_component_eur": {str(k): float(v) for k, v in by_component.items()},
+        "transfers_eur": {str(k): float(v) for k, v in by_name.items()},
     }
 
 

@@ -39,6 +39,8 @@ WANTED: dict[str, str] = {
     "line_loading": "network line loading_percent",
     "substation": "step time network p_kw losses_kw",
     "prices": "step time network dlmp_eur_per_kwh energy loss voltage risk",
+    "resource_costs": TABLES["resource_costs"],
+    "transfers": TABLES["transfers"],
     "out_of_sample": "step time network n_scenarios violation_rate binding",
     "accounts": TABLES["accounts"],
     "peer_outcomes": TABLES["peer_outcomes"],

@@ -41,7 +41,7 @@ PEERS = {
 }
 ROSTER = make_roster(PEERS, N_STEPS)
 TARIFF = make_tariff(N_STEPS, buy=0.4)
-PRICES = StepPrices(0.25, 0.1, 0.0, 0.4, 0.0, fee_within=0.0, fee_across=0.0)
+PRICES = StepPrices(0.25, 0.1, 0.0, 0.4, 0.0, fee_within=0.0, fee_across=0.0, spot=0.03)
 
 
 def cleared(**options):

@@ -55,6 +55,18 @@ def test_the_reliability_study():
     }
 
 
+def test_the_tariff_study():
+    """Every treatment with trade has its reference under the same tariff."""
+    for quick in (False, True):
+        study = load_experiment("tariff", quick=quick)
+        without = {"market.coordination": "none"}
+        pairs = [(t, study.reference(t, without)) for t in study.treatments]
+        traded = [(t, other) for t, other in pairs if t["market.coordination"] != "none"]
+        adder = "prices.retail_adder_eur_per_kwh"
+        assert all(other is not None and other[adder] == t[adder] for t, other in traded)
+        assert {t[adder] for t, _ in traded} == {0.225, 0.01}
+
+
 def test_the_market_design_study():
     study = load_experiment("market_design")
     (without,) = [t for t in study.treatments if t["market.coordination"] == "none"]

@@ -8,7 +8,7 @@ from market.fees import fee_share, trade_fee
 from market.matching import MATCHING, Orders, Trades
 from market.pricing import Pool
 
-PRICES = StepPrices(0.25, 0.11, 0.04, 0.3, 0.05, fee_within=0.04, fee_across=0.01)
+PRICES = StepPrices(0.25, 0.11, 0.04, 0.3, 0.05, fee_within=0.04, fee_across=0.01, spot=0.03)
 
 
 def one_trade(
@@ -53,7 +53,7 @@ def pools(draw):
     sold, bought = (np.where(side, rng.uniform(0, 50, n), 0.0) for side in (seller, ~seller))
     total = min(sold.sum(), bought.sum())
     sold, bought = (side * (total / side.sum()) if total else 0 * side for side in (sold, bought))
-    prices = StepPrices(*(draw(price) for _ in range(7)))
+    prices = StepPrices(*(draw(price) for _ in range(8)))
     middle = draw(price)
     floor = draw(st.one_of(st.just(-np.inf), st.floats(0.0, middle)))
     cap = draw(st.one_of(st.just(np.inf), st.floats(middle, 2.0)))

@@ -64,7 +64,9 @@ def two_peers(network_of_home="A", **changes):
         "trade_fee": none,
         "recourse": Recourse(np.zeros(2), np.array([0.3, 0.2]), np.array([0.05, -0.1])),
         "metered": Metered(*np.zeros((3, 2))),
-        "prices": StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01),
+        "prices": StepPrices(
+            0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01, spot=0.03
+        ),
         "costs": DeviceCosts(*map(np.array, ([0.15], [0.01], [0.02], [0.4], [0.03]))),
         "charges": None,
         "shares": None,
@@ -117,6 +119,7 @@ class Step:
             imbalance_sell=rng.uniform(-0.1, 0.1),
             fee_within=0.07,
             fee_across=0.01,
+            spot=0.03,
         )
         linear, quadratic, wear, worth, deferral = of_peers(5, 0, 0.3)
         self.costs = DeviceCosts(

@@ -20,6 +20,7 @@ PRICES = StepPrices(
     imbalance_sell=0.0,
     fee_within=FEE,
     fee_across=0.01,
+    spot=0.0,
 )
 
 ACCURACY = 2e-3

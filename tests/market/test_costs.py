@@ -26,7 +26,7 @@ ROSTER = make_roster(
     },
     hours=0.5,
 )
-PRICES = StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01)
+PRICES = StepPrices(0.25, 0.1, 0.04, 0.3, 0.05, fee_within=0.07, fee_across=0.01, spot=0.03)
 COSTS = DeviceCosts(*(np.array(x) for x in ([0.15], [0.01], [0.02], [0.4], [0.03])))
 NOTHING = Flows(
     supplier_buy_kw=np.zeros(3),

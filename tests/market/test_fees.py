@@ -11,7 +11,7 @@ from market.costs import StepPrices
 from market.fees import fee_share, trade_fee
 from market.matching import Trades
 
-PRICES = StepPrices(0.25, 0.11, 0.04, 0.3, 0.05, fee_within=0.06, fee_across=0.02)
+PRICES = StepPrices(0.25, 0.11, 0.04, 0.3, 0.05, fee_within=0.06, fee_across=0.02, spot=0.03)
 DISTANCE = np.array([[0, 1, 4, 5], [1, 0, 3, 8], [4, 3, 0, 2], [5, 8, 2, 0]], float)
 NETWORK_OF = np.array([0, 0, 1, 1])
 PAIRS = Trades(

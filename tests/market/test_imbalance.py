@@ -11,7 +11,14 @@ from market.settlement import Recourse
 from tests.market.builders import Peer, make_roster, unit
 
 PRICES = StepPrices(
-    0.25, 0.1, 0.04, imbalance_buy=0.3, imbalance_sell=0.05, fee_within=0.0, fee_across=0.0
+    0.25,
+    0.1,
+    0.04,
+    imbalance_buy=0.3,
+    imbalance_sell=0.05,
+    fee_within=0.0,
+    fee_across=0.0,
+    spot=0.03,
 )
 BUY, SELL = 0.3, 0.05
 ROSTER = make_roster(

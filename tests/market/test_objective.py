@@ -241,6 +241,7 @@ class Point:
                 imbalance_sell=self.tariff.imbalance_sell[t],
                 fee_within=FEE_WITHIN,
                 fee_across=FEE_ACROSS,
+                spot=0.0,
             )
             for name, eur in operational_cost(flows, prices, device, self.roster).items():
                 window[name] += eur.sum()

@@ -253,7 +253,7 @@ def test_a_rule_that_was_not_allowed():
 
 
 def test_negative_tariffs_have_prices_too():
-    prices = StepPrices(-0.05, -0.1, 0.0, 0.0, -0.2, fee_within=0.0, fee_across=0.0)
+    prices = StepPrices(-0.05, -0.1, 0.0, 0.0, -0.2, fee_within=0.0, fee_across=0.0, spot=0.03)
     pool = one_trade(sell=-0.1, buy=-0.05, prices=prices, pool_price=(-0.07,))
     for rule in RULES:
         paid, received, _ = priced(rule, pool)

@@ -1,5 +1,7 @@
 """An experiment as it lies in its folder, made up by hand."""
 
+from math import nan
+
 import pandas as pd
 
 
@@ -26,7 +28,10 @@ def write_experiment(folder, **changes):
             "violation_binding_events": [2, 1],
             "violation_binding_steps": [20, 33],
             **with_ends("gains_over_no_coordination_mean_consumer_eur", [float("nan"), 1.0]),
-            **with_ends("gains_over_no_coordination_welfare_eur", [float("nan"), 12.0]),
+            **with_ends("adjusted_resource_cost_eur", [50.0, 55.0]),
+            **with_ends("reduction_against_no_coordination_in_resources_percent", [nan, -10.0]),
+            **with_ends("gains_over_no_coordination_saved_at_tariff_eur", [nan, 12.0]),
+            **with_ends("gains_over_no_coordination_saved_resources_eur", [nan, -5.0]),
             "uncertified_clearings": [3, 0],
             "fallback_clearings": [0, 1],
             "clearings": [48, 48],

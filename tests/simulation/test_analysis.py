@@ -22,6 +22,7 @@ from simulation.analysis import (
 from simulation.experiment_report import as_text, markdown
 from simulation.figures import FIGURES, draw
 from simulation.kpis import Tally
+from simulation.stored_value import VALUES
 
 COSTS = st.lists(st.floats(1, 1e4), min_size=2, max_size=8)
 
@@ -42,6 +43,9 @@ def row(treatment, replicate, cost, **more):
         "days": 2,
         "cost_eur": cost + 1.0,
         "adjusted_cost_eur": cost,
+        "resource_cost_eur": cost / 2,
+        "adjusted_resource_cost_eur": cost / 2,
+        **{f"stored_energy_value:{name}": 0.25 for name in VALUES},
         "stored_energy_change_kwh": 4.0,
         "uncertified_clearings": 1,
         "fallback_clearings": 0,
@@ -185,6 +189,10 @@ def test_table_by_hand(index, experiment):
     assert across.reduction_against_nothing_percent == pytest.approx(20)
     assert across.reduction_against_within_percent == pytest.approx(100 / 9)
     assert across.premium_over_plain_percent == pytest.approx(50)
+    assert across.adjusted_resource_cost_eur == pytest.approx(0.5 * 1.5 * 0.8 * 150)
+    assert across.reduction_against_nothing_in_resources_percent == pytest.approx(20)
+    # 4 kWh at 0.25 EUR/kWh are the 1 EUR by which costs are not adjusted.
+    assert across["reduction_against_nothing_percent:stored_at_mid"] == pytest.approx(20)
     within = table.loc["within_network, deterministic"]
     assert within.reduction_against_nothing_percent == pytest.approx(10)
     assert math.isnan(within.premium_over_plain_percent)
@@ -199,6 +207,18 @@ def test_table_by_hand(index, experiment):
     assert (across.violation_worst_network, across.violation_worst_rate) == ("a", 0.5)
     assert across.seconds_per_day == pytest.approx(6 / 4)
     assert (across.uncertified_clearings, across.solves) == (2, 30)
+
+
+def test_trading_can_lower_the_cost_at_tariff_and_raise_that_of_resources(index, experiment):
+    across = index.treatment == "across_networks, moment"
+    for cost in ("resource_cost_eur", "adjusted_resource_cost_eur"):
+        index.loc[across, cost] *= 1.5
+    table = tabulate(index, comparisons(experiment)).set_index("treatment")
+    shown = table.loc["across_networks, moment"]
+    assert shown.reduction_against_nothing_percent == pytest.approx(20)
+    assert shown.reduction_against_nothing_in_resources_percent == pytest.approx(-20)
+    text = markdown(table.reset_index(), comparisons(experiment), "Title")
+    assert "| across_networks, moment | reduction against nothing in resources [%] |" in text
 
 
 def test_base_cases_are_not_compared_with_better_ones(index, experiment):
@@ -249,7 +269,7 @@ def test_markdown(index, experiment):
     compared = comparisons(experiment)
     text = markdown(tabulate(index, compared), compared, "Title")
     assert text.startswith("# Title\n")
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    lines = [line for line in text.split("\n## ")[0].splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + 6
     (across,) = [line for line in lines if "| across_networks, deterministic |" in line]
@@ -264,7 +284,7 @@ def test_terminal(index, experiment):
     text = as_text(tabulate(index, compared), compared)
     assert "reduction against nothing [%]" in text
     (line,) = [line for line in text.splitlines() if line.startswith("across_networks, moment")]
-    assert line.split()[2:6] == ["180", "20.00", "11.11", "50.00"]
+    assert line.split()[2:8] == ["180", "90", "20.00", "20.00", "11.11", "11.11"]
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -315,9 +335,12 @@ def test_cost_shows_every_treatment(index, experiment):
     shown = [len(c[0].get_xdata()) for c in figure.axes[0].containers]
     assert shown == [2, 2, 2]
     assert [ax.get_xlabel() for ax in figure.axes] == [
-        "mean adjusted cost [EUR per run]",
+        "mean adjusted cost at tariff [EUR per run]",
+        "mean adjusted resource cost [EUR per run]",
         "reduction against nothing [%]",
+        "reduction against nothing in resources [%]",
         "reduction against within [%]",
+        "reduction against within in resources [%]",
     ]
 
 

@@ -24,8 +24,10 @@ from simulation.comparison import (
     read_run,
     settings_that_differ,
 )
+from simulation.stored_value import STORED_VALUE, VALUES, differences_by_value
 
 ROOT = Path(__file__).resolve().parents[2]
+TABLES = ("settings", "kpis", "stored_energy", "differences", "steps", "types", "peers")
 CONFIG = {
     "days": 2,
     "step_minutes": 60,
@@ -63,6 +65,7 @@ def write(folder, cost, *, start="2016-06-04", config=CONFIG, peers=(1.0, -2.0, 
             "network": ["a", "a", "b"],
             "kind": ["consumer", "consumer", "prosumer"],
             "net_eur": peers,
+            "stored_energy_change_kwh": [0.0, 2.0, 4.0],
         }
     ).to_parquet(folder / "peer_outcomes.parquet")
     return folder
@@ -149,13 +152,45 @@ def test_steps_by_hand(a, b):
 
 def test_a_run_does_not_differ_from_itself(a):
     table = differences(a, a)
-    assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+    told = table.drop("resource_cost_eur")  # which a run of an earlier version does not have
+    assert (told[["difference", "low", "high"]] == 0).all(axis=None)
+    assert table.steps["resource_cost_eur"] == 0
 
 
 def test_swapping_the_runs_changes_the_sign(a, b):
     one, two = differences(a, b), differences(b, a)
     np.testing.assert_allclose(one.difference, -two.difference)
     np.testing.assert_allclose(one.low, -two.high)
+
+
+def test_differences_by_the_value_of_stored_energy():
+    """B is 3 EUR dearer at the tariff and 1 EUR cheaper in resources, and stores 20 kWh more."""
+    values = dict(zip(VALUES, (0.0, 0.03, 0.1, 0.18, 0.25), strict=True))
+    shared = {f"{STORED_VALUE}.{name}": value for name, value in values.items()}
+    costs = ("total_operational_cost_eur", "resource_cost_eur", "stored_energy_change_kwh")
+    a = shared | dict(zip(costs, (100.0, 40.0, -10.0), strict=True))
+    b = shared | dict(zip(costs, (103.0, 39.0, 10.0), strict=True))
+    table = differences_by_value(a, b).set_index("stored_energy_at")
+    assert table.tariff_eur.to_dict() == pytest.approx({k: 3 - 20 * v for k, v in values.items()})
+    assert table.resources_eur["mid"] == pytest.approx(-1 - 20 * 0.18)
+    assert table.tariff_eur["feed_in"] > 0 > table.tariff_eur["mid"], "the sign hangs on it"
+    assert differences_by_value({}, b).tariff_eur.isna().all()
+
+
+def test_who_is_worse_off_than_without_coordination(a, b, capsys):
+    """At 0.1 EUR/kWh p1 gains 0.5 EUR, p2 loses 4 of what it had, p3 is as before."""
+    assert main([str(a), str(b)]) == 0
+    assert "without coordination" not in capsys.readouterr().out, "none of them is without"
+    for run, coordination in ((a, "none"), (b, "across_networks")):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["market"]["coordination"] = coordination
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps(summary | {STORED_VALUE: {"mid": 0.1}}))
+    said = "66.7% of 3 peers not worse off; 1 of 2 consumers lose, most p2 (consumer) 4.00 EUR"
+    for pair in ([a, b], [b, a]):
+        assert main([str(run) for run in pair]) == 0
+        assert said in capsys.readouterr().out
 
 
 def test_the_interval_is_that_of_days_not_of_steps(tmp_path):
@@ -254,14 +289,15 @@ def test_real_runs(execute, day, tmp_path, capsys):
         traded = run.summary["energy_traded_within_kwh"] + run.summary["energy_traded_across_kwh"]
         assert steps[f"traded_kwh_{side}"].sum() == pytest.approx(traded)
         assert steps[f"violations_{side}"].sum() == len(run.violations)
+        assert steps[f"resource_cost_eur_{side}"].sum() == pytest.approx(
+            run.summary["resource_cost_eur"]
+        )
     assert len(steps) == 24
+    text = (folder / "comparison.txt").read_text()
+    assert "of 14 peers not worse off" in text
     assert {path.name for path in folder.iterdir()} == {
         "comparison.txt",
-        *(
-            f"{name}.{end}"
-            for name in ("settings", "kpis", "differences", "steps", "types", "peers")
-            for end in ("csv", "parquet")
-        ),
+        *(f"{name}.{end}" for name in TABLES for end in ("csv", "parquet")),
     }
 
 

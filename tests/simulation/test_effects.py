@@ -27,6 +27,7 @@ def index(rows, folder=None):
                 RISK: risk,
                 "replicate": replicate,
                 "adjusted_cost_eur": cost,
+                "adjusted_resource_cost_eur": -cost,
                 "stored_energy_value_eur_per_kwh": PRICE,
                 "violated_all:a": violated,
                 "steps_all:a": 10,
@@ -84,6 +85,8 @@ def test_by_hand(tmp_path):
     assert consumer["mean_difference"] == pytest.approx(1.5 * 16.5)
     prosumer = row(table, COORDINATION, "across", "mean_prosumer_eur")
     assert prosumer["mean_difference"] == pytest.approx(-16.5 + PRICE * 20)
+    resources = row(table, COORDINATION, "across", "adjusted_resource_cost_eur")
+    assert resources["mean_difference"] == pytest.approx(16.5)
     assert set(table.figure) == set(FIGURES)
 
 
@@ -149,10 +152,8 @@ def test_markdown(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + 2 * len(FIGURES)
-    assert (
-        "| market.coordination | across | none | adjusted cost [EUR] | -16.50 [-35.56, 2.56]"
-        in text
-    )
+    first = "| market.coordination | across | none | adjusted cost at tariff [EUR] | "
+    assert f"{first}-16.50 [-35.56, 2.56]" in text
     assert "32.50%" in text
 
 

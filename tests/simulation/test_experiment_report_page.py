@@ -73,7 +73,7 @@ def test_without_comparisons_gains_and_effects(tmp_path):
     table.to_parquet(folder / "table.parquet")
     page = experiment_page(read_experiment(folder))
     assert [s.key for s in page.sections] == ["costs", "promise", "treatments", "runs", "origin"]
-    assert page.answers[1].label == "Lowest adjusted cost"
+    assert page.answers[1].label == "Lowest adjusted cost at tariff"
 
 
 def spoil(name, how):

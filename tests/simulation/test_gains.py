@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.experiment_schema import Experiment
+from market.resource_costs import TRANSFERS
 from simulation.analysis import comparisons, tabulate
 from simulation.experiment import main
 from simulation.experiment_report import as_text, markdown
 from simulation.figures import draw
-from simulation.gains import COLUMNS, TOLERANCE_EUR, compared_gains, key_figures, peer_gains
+from simulation.gains import COLUMNS, compared_gains, key_figures, peer_gains
+from simulation.rationality import TOLERANCE_EUR
+from simulation.stored_value import VALUES
 from simulation.sweep_index import figures
 
 PRICE = 0.2
@@ -40,8 +43,8 @@ def experiment():
     )
 
 
-def row(treatment, replicate, welfare):
-    """A row of the index."""
+def row(treatment, replicate, cost):
+    """A row of the index; the resources are half the cost."""
     return {
         "run_id": f"{treatment}-{replicate}",
         "treatment": treatment,
@@ -49,11 +52,13 @@ def row(treatment, replicate, welfare):
         "status": "finished",
         "market.coordination": treatment.split(", ")[0],
         "days": 1,
-        "cost_eur": -welfare,
-        "adjusted_cost_eur": -welfare,
+        "cost_eur": cost,
+        "adjusted_cost_eur": cost,
+        "resource_cost_eur": cost / 2,
+        "adjusted_resource_cost_eur": cost / 2,
         "stored_energy_change_kwh": 0.0,
         "stored_energy_value_eur_per_kwh": PRICE,
-        "market_adjusted_welfare_eur": welfare,
+        **{f"stored_energy_value:{name}": PRICE for name in VALUES},
         "market_dso_surplus_eur:congestion": 2.0 * replicate,
         "market_dso_surplus_eur:loss": 0.5,
         "market_dso_surplus_eur:risk": -1.0,
@@ -76,10 +81,10 @@ WITHIN, ACROSS = "within_network, uniform", "across_networks, uniform"
 
 @pytest.fixture
 def index():
-    """Welfare of -100 and -200 without coordination, 10 and 14 more within, 20 more across."""
-    rows = [row("none", 1, -100.0), row("none", 2, -200.0)]
-    rows += [row(WITHIN, 1, -90.0), row(WITHIN, 2, -186.0)]
-    return pd.DataFrame([*rows, row(ACROSS, 1, -80.0), row(ACROSS, 2, -180.0)])
+    """Costs of 100 and 200 without coordination, 10 and 14 less within, 20 less across."""
+    rows = [row("none", 1, 100.0), row("none", 2, 200.0)]
+    rows += [row(WITHIN, 1, 90.0), row(WITHIN, 2, 186.0)]
+    return pd.DataFrame([*rows, row(ACROSS, 1, 80.0), row(ACROSS, 2, 180.0)])
 
 
 @pytest.fixture
@@ -232,9 +237,11 @@ def test_table_by_hand(index, gains):
     assert within[f"{NAME}_ir_share"] == pytest.approx((1 + 0.75) / 2)
     assert within[f"{NAME}_worst_eur"] == pytest.approx(-3.0), "of all replicates"
     assert within[f"{NAME}_mean_prosumer_eur"] == pytest.approx((1.5 + 3.5) / 2)
-    assert within[f"{NAME}_welfare_eur"] == pytest.approx(12.0)
+    assert within[f"{NAME}_worst_peer"].endswith(f"({KINDS[2]})")
+    assert within[f"{NAME}_saved_at_tariff_eur"] == pytest.approx(12.0)
+    assert within[f"{NAME}_saved_resources_eur"] == pytest.approx(6.0)
     # Student's t with one degree of freedom times half the difference of the two.
-    half = within[f"{NAME}_welfare_eur_high"] - within[f"{NAME}_welfare_eur"]
+    half = within[f"{NAME}_saved_at_tariff_eur_high"] - within[f"{NAME}_saved_at_tariff_eur"]
     assert half == pytest.approx(12.7062 * 2, rel=1e-5)
     assert table.loc[ACROSS, f"{NAME}_ir_share"] == 1.0
     assert table.loc[ACROSS, f"{NAME}_gini_low"] == pytest.approx(0.0), "all gain 2 EUR"
@@ -247,7 +254,7 @@ def test_pairs_are_those_of_common_replicates(index, folder, experiment):
     gains = peer_gains(index, folder, compared_gains(experiment))
     within = tabulate(index, [], gains).set_index("treatment").loc[WITHIN]
     assert within.finished == 2
-    assert within[f"{NAME}_welfare_eur"] == pytest.approx(10.0)
+    assert within[f"{NAME}_saved_at_tariff_eur"] == pytest.approx(10.0)
     assert within[f"{NAME}_worst_eur"] == pytest.approx(-0.005)
     assert math.isnan(within[f"{NAME}_ir_share_low"]), "one pair has no interval"
 
@@ -271,20 +278,35 @@ def test_the_index_tells_of_the_market():
     }
     assert not [name for name in figures(summary, PRICE) if name.startswith("market_")]
     market = {
-        "welfare_eur": -90.0,
         "emissions_kg": None,
         "dso_surplus_eur": {"risk": 1, "total": 2.5},
         "recourse_providers": {"worst_peer_id": "a:1"},
     }
     shown = figures(summary | {"market": market}, PRICE)
+    assert math.isnan(shown["adjusted_resource_cost_eur"]), "of a run of an earlier version"
     told = {name: value for name, value in shown.items() if name.startswith("market_")}
     assert math.isnan(told.pop("market_emissions_kg"))
     assert told == {
-        "market_welfare_eur": -90.0,
-        "market_adjusted_welfare_eur": -90.0 - PRICE * 10.0,
         "market_dso_surplus_eur:risk": 1.0,
         "market_dso_surplus_eur:total": 2.5,
     }
+
+
+def test_what_is_saved_hangs_on_the_value_of_stored_energy(index, gains):
+    """With trade across networks 20 and 40 kWh less are left in the batteries at the end."""
+    across = index.treatment == ACROSS
+    index.loc[across, "stored_energy_change_kwh"] = [-20.0, -40.0]
+    for name, value in zip(VALUES, (0.0, 0.1, 0.5, PRICE, 1.0), strict=True):
+        index[f"stored_energy_value:{name}"] = value
+    table = tabulate(index, [], gains)
+    row_of = table.set_index("treatment").loc[ACROSS]
+    saved = [row_of[f"{NAME}_saved_at_tariff_eur:stored_at_{name}"] for name in VALUES]
+    assert saved == pytest.approx([20.0, 17.0, 5.0, 20.0 - 30 * PRICE, -10.0])
+    resources = [row_of[f"{NAME}_saved_resources_eur:stored_at_{name}"] for name in VALUES]
+    assert resources == pytest.approx([value - 10.0 for value in saved])
+    text = markdown(table, [], "Title", [NAME])
+    line = next(x for x in text.splitlines() if x.startswith(f"| {ACROSS} | saved at tariff"))
+    assert line.endswith("| 20.00 | 17.00 | 5.00 | 14.00 | -10.00 |")
 
 
 # --- for people -------------------------------------------------------------------------------
@@ -293,7 +315,7 @@ def test_the_index_tells_of_the_market():
 def test_markdown(index, gains, experiment):
     index.loc[index.treatment == ACROSS, "status"] = "failed"
     text = markdown(tabulate(index, [], gains), [], "Title", compared_gains(experiment))
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    lines = [line for line in text.split("\n## ")[0].splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     shown = {line[0]: dict(zip(cells[0], line, strict=True)) for line in cells[2:]}
@@ -311,7 +333,7 @@ def test_markdown(index, gains, experiment):
 def test_terminal(index, gains, experiment):
     text = as_text(tabulate(index, [], gains), [], compared_gains(experiment))
     (line,) = [line for line in text.splitlines() if line.startswith(ACROSS)]
-    assert line.split()[2:6] == ["130", "20.00", "100.0", "2.00"]
+    assert line.split()[2:6] == ["130", "65", "20.00", "10.00"]
 
 
 def test_several_references_are_told_apart(index, gains):
@@ -323,9 +345,11 @@ def test_several_references_are_told_apart(index, gains):
 
 def test_pictures(index, gains, experiment, tmp_path):
     table = tabulate(index, [], gains)
-    paths = draw(["gains", "surplus"], table, comparisons(experiment), tmp_path / "figures")
+    paths = draw(
+        ["gains", "savings", "surplus"], table, comparisons(experiment), tmp_path / "figures"
+    )
     assert {path.name for path in paths} == {
-        f"{name}.{end}" for name in ("gains", "surplus") for end in ("png", "svg")
+        f"{name}.{end}" for name in ("gains", "savings", "surplus") for end in ("png", "svg")
     }
     drawn = (tmp_path / "figures" / "gains.svg").read_text()
     assert "mean gain of a prosumer" in drawn
@@ -346,7 +370,7 @@ factors:
     market.pricing: [dlmp, pay_as_bid]
 gains_over:
   no_coordination: {market.coordination: none, market.pricing: null}
-figures: [gains, surplus]
+figures: [gains, savings, surplus]
 """
 
 
@@ -373,8 +397,8 @@ def test_a_study_leaves_the_gains(study):
     assert len(shares) == 2
 
 
-def test_what_peers_gain_and_others_keep_is_the_change_of_welfare(study):
-    """Between two runs nothing is lost: gains, operators' and DSO's receipts add up."""
+def test_what_peers_gain_and_others_keep_is_what_is_saved(study):
+    """Between two runs nothing is lost: gains and what operators, DSO and supplier keep add up."""
     gains = pd.read_parquet(study / "gains.parquet")
     listed = pd.read_parquet(study / "index.parquet").set_index("treatment")
     none = listed.loc["none"]
@@ -385,15 +409,20 @@ def test_what_peers_gain_and_others_keep_is_the_change_of_welfare(study):
             none[f"market_cost_by_actor_eur:{actor}"] - run[f"market_cost_by_actor_eur:{actor}"]
             for actor in ("operators", "dso")
         )
-        change = table.loc[treatment, "gains_over_no_coordination_welfare_eur"]
-        assert rows.gain_eur.sum() + kept == pytest.approx(change, abs=1e-6)
+        kept -= sum(
+            none[f"transfer:{name}"] - run[f"transfer:{name}"]
+            for name in set(TRANSFERS) - {"network_fees", "recourse_capacity"}
+        )
+        saved = table.loc[treatment, "gains_over_no_coordination_saved_resources_eur"]
+        assert rows.gain_eur.sum() + kept == pytest.approx(saved, abs=1e-6)
 
 
-def test_pricing_redistributes_the_same_welfare(study):
+def test_pricing_redistributes_the_same_savings(study):
     table = pd.read_parquet(study / "table.parquet").set_index("market.pricing")
     key = "gains_over_no_coordination_{}_eur"
     dlmp, bids = table.loc["dlmp"], table.loc["pay_as_bid"]
-    assert dlmp[key.format("welfare")] == pytest.approx(bids[key.format("welfare")], abs=1e-6)
+    for saved in ("saved_at_tariff", "saved_resources"):
+        assert dlmp[key.format(saved)] == pytest.approx(bids[key.format(saved)], abs=1e-6)
     assert dlmp[key.format("mean_prosumer")] != pytest.approx(bids[key.format("mean_prosumer")])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.prosumer import QUADRATIC_PART
+from agents.prosumer import EFFICIENCY, QUADRATIC_PART
 from configs.schema import Emissions
 from market.bids import Rating
 from market.costs import DeviceCosts
@@ -50,7 +50,7 @@ COSTS = DeviceCosts(
 )
 
 
-def record(step=0, *, trades=(), pays=(), costs=None, battery=(0, 0), unit=(0, 0), **more):
+def record(step=0, *, trades=(), pays=(), resources=None, battery=(0, 0), unit=(0, 0), **more):
     """A step; battery and unit: scheduled and realised power, trades: one tuple each.
 
     Trades are (seller, buyer, kW, paid, received, fee), payments (payer, payee, item, EUR).
@@ -90,7 +90,8 @@ def record(step=0, *, trades=(), pays=(), costs=None, battery=(0, 0), unit=(0, 0
         realised=SimpleNamespace(column=columns.__getitem__),
         settled=SimpleNamespace(
             flows=flows,
-            costs={name: np.array(eur) for name, eur in (costs or {}).items()},
+            resources={name: np.array(eur) for name, eur in (resources or {}).items()},
+            transfers=columns.pop("transfers", {}),
             trades=SimpleNamespace(
                 seller=seller.astype(int), buyer=buyer.astype(int), power_kw=power
             ),
@@ -126,7 +127,7 @@ FIRST = record(
         ("dso", "unit", "recourse_capacity", 0.15),
         ("pv", "resources", "wear", 0.03),
     ],
-    costs={"upstream_energy": [3.0, 1.0], "network_fees": [0.16, 0.0], "storage_wear": [0.03, 0]},
+    resources={"upstream_energy": [3.0, 1.0], "storage_wear": [0.03, 0]},
     battery=(-1.0, -3.0),
     unit=(4.0, 6.0),
     p_kw=[-6, 2, 3],
@@ -140,12 +141,12 @@ FIRST = record(
 SECOND = record(
     1,
     pays=[
-        ("dso", "pv", "recourse_activation", 0.50),
+        ("dso", "pv", "recourse_activation", 0.30),
         ("operator:B", "supplier", "losses", 0.02),
         ("supplier", "unit", "energy_sold", 0.07),
         ("unit", "resources", "fuel", 0.44),
     ],
-    costs={"recourse_capacity": [0.0, 0.15], "losses": [0.01, 0.02]},
+    resources={"upstream_energy": [0.5, 0.0], "losses": [0.01, 0.02]},
     battery=(-1.0, 2.0),
     unit=(4.0, 4.0),
     p_kw=[-2, 4, -1],
@@ -168,8 +169,9 @@ def kpis(totals):
     return market_kpis(totals, Emissions(grid_kg_per_kwh=0.4, dispatchable_kg_per_kwh=0.6))
 
 
-def test_welfare_leaves_transfers_out(kpis):
-    assert kpis["welfare_eur"] == pytest.approx(-(3 + 1 + 0.03 + 0.01 + 0.02))
+def test_resource_costs_are_summed_by_component(totals):
+    expected = {"upstream_energy": 4.5, "storage_wear": 0.03, "losses": 0.03}
+    assert totals.resources_eur == pytest.approx(expected)
 
 
 def test_cost_by_actor(kpis):
@@ -178,9 +180,9 @@ def test_cost_by_actor(kpis):
     assert cost == pytest.approx(
         {
             "consumers": 0.40 + 0.18 + 0.04 + 0.16 + 0.35,
-            "prosumers": -0.40 - 0.18 + 0.10 - 0.40 + 0.03 - 0.50 - 0.07 + 0.44,
+            "prosumers": -0.40 - 0.18 + 0.10 - 0.40 + 0.03 - 0.30 - 0.07 + 0.44,
             "operators": -0.16 + 0.02,
-            "dso": -0.04 - 0.35 - 0.10 + 0.40 + 0.50,
+            "dso": -0.04 - 0.35 - 0.10 + 0.40 + 0.30,
             "supplier": -0.02 + 0.07,
             "resources": -0.03 - 0.44,
         }
@@ -194,13 +196,13 @@ def test_gains_from_trade(kpis, totals):
     assert kpis["gains_from_trade_eur"] == pytest.approx(0.40)
     assert kpis["gains_gini"] == pytest.approx(2 * 0.24 / (2 * 9 * 0.4 / 3))
     assert kpis["gains_jain"] == pytest.approx(0.16 / (3 * (0.0144 + 0.04 + 0.0064)))
-    assert (kpis["traders"], kpis["traders_not_worse_off_share"]) == (3, 1.0)
+    assert kpis["traders"] == 3
 
 
-def test_a_trade_beyond_the_suppliers_prices_leaves_one_worse_off():
+def test_a_trade_beyond_the_suppliers_prices_loses():
     """A kWh at 0.32 with a retail price of 0.30; who does not trade does not count."""
     kpis = market_kpis(totals_of(record(trades=[(PV, FLEX, 2, 0.32, 0.32, 0)])), NO_EMISSIONS)
-    assert (kpis["traders"], kpis["traders_not_worse_off_share"]) == (2, 0.5)
+    assert kpis["traders"] == 2
     assert kpis["gains_from_trade_eur"] == pytest.approx(0.20)
     assert kpis["gains_gini"] == pytest.approx(2 * 0.24 / (2 * 4 * 0.1))
 
@@ -214,15 +216,16 @@ def test_trade_prices_are_means_over_the_energy(kpis):
 def test_recourse_is_paid_for_or_not(kpis, totals):
     """The battery charges 2 kW more, then discharges 2 kW instead of charging 1.
 
-    First it wears by 0.02 and stores 0.8 kWh worth 0.2 each, then it wears by 0.01 more than
-    planned and has 2.4 kWh less, worth 0.23 each. The unit burns 0.5 h of 0.2 * 2 + 0.01 * 20.
+    First it wears by 0.02 and stores 0.8 kWh worth half of 0.2 each, as half of it comes out again;
+    then it wears by 0.01 more than planned and has 2.4 kWh less, worth half of 0.23 each. The unit
+    burns 0.5 h of 0.2 * 2 + 0.01 * 20.
     """
-    cost = 0.02 - 0.8 * 0.2 + 0.01 + 2.4 * 0.23
+    cost = 0.02 - 0.8 * 0.2 / 2 + 0.01 + 2.4 * 0.23 / 2
     assert totals.recourse_cost_eur == pytest.approx([0, cost, 0.3])
     providers = kpis["recourse_providers"]
     assert (providers["n"], providers["cost_recovered_share"]) == (2, 0.5)
     assert providers["worst_peer_id"] == "pv"
-    assert providers["worst_margin_eur"] == pytest.approx(0.40 - cost)
+    assert providers["worst_margin_eur"] == pytest.approx(0.20 - cost)
 
 
 def test_the_truthful_bid_recovers_the_cost_of_recourse():
@@ -244,7 +247,7 @@ def test_the_truthful_bid_recovers_the_cost_of_recourse():
                 scheduled_net_kw=np.array([planned]),
                 unit_kw=np.array([real + 5]),
                 scheduled_unit_kw=np.array([planned + 5]),
-                worth=worth,
+                worth=np.array([worth]),
                 costs=costs,
                 roster=ROSTER,
             )
@@ -258,7 +261,7 @@ def test_the_truthful_bid_recovers_the_cost_of_recourse():
 
 def test_surplus_of_the_dso(kpis):
     assert kpis["dso_surplus_eur"] == pytest.approx(
-        {"congestion": 0.04, "loss": 0, "risk": 0.35 + 0.10 - 0.40 - 0.50, "total": -0.41}
+        {"congestion": 0.04, "loss": 0, "risk": 0.35 + 0.10 - 0.40 - 0.30, "total": -0.21}
     )
     assert kpis["dso_revenue_adequate_share"] == 0.5
 
@@ -291,7 +294,7 @@ def test_emissions_need_both_intensities(totals):
 def test_nothing_happened():
     kpis = market_kpis(totals_of(), NO_EMISSIONS)
     nothing = (
-        "gains_gini gains_jain traders_not_worse_off_share mean_price_paid_eur_per_kwh "
+        "gains_gini gains_jain mean_price_paid_eur_per_kwh "
         "mean_price_received_eur_per_kwh dso_revenue_adequate_share "
         "renewable_curtailment_share emissions_kg"
     )
@@ -303,7 +306,7 @@ def test_nothing_happened():
         "worst_margin_eur": None,
         "worst_peer_id": None,
     }
-    assert kpis["welfare_eur"] == sum(kpis["cost_by_actor_eur"].values()) == 0
+    assert sum(kpis["cost_by_actor_eur"].values()) == 0
 
 
 def test_accounts_and_outcomes(totals):
@@ -311,16 +314,16 @@ def test_accounts_and_outcomes(totals):
     rows = list(zip(*columns.values(), strict=True))
     assert list(columns) == ["account", "kind", "network", "item", "amount_eur"]
     assert ("flex", "consumer", "A", "p2p_energy", pytest.approx(-0.58)) in rows
-    assert ("pv", "prosumer", "A", "recourse_activation", pytest.approx(0.40)) in rows
+    assert ("pv", "prosumer", "A", "recourse_activation", pytest.approx(0.20)) in rows
     assert ("operator:B", "operator", "B", "losses", pytest.approx(-0.02)) in rows
     assert ("resources", "resources", None, "fuel", pytest.approx(0.44)) in rows
     outcomes = totals.peer_outcomes()
     assert outcomes["kind"] == ["consumer", "prosumer", "prosumer"]
     assert outcomes["network"] == ["A", "A", "B"]
     expected = {
-        "net_eur": [-1.13, 0.77, 0.21],
+        "net_eur": [-1.13, 0.57, 0.21],
         "gain_from_trade_eur": [0.12, 0.20, 0.08],
-        "recourse_income_eur": [0, 0.40, 0.40],
+        "recourse_income_eur": [0, 0.20, 0.40],
         "stored_energy_change_kwh": [0, 2 - 4, 0],
         "bought_kwh": [3, 0, 0],
         "sold_kwh": [0, 2, 1],
@@ -342,15 +345,42 @@ def test_the_costs_of_all_actors_sum_to_zero(day):
     assert cost["consumers"] > 0 > cost["supplier"]
 
 
-def test_the_operational_cost_is_welfare_and_transfers(day):
-    """Reckoned twice: from the components, and from what leaves the actors' accounts."""
+def test_the_cost_at_tariff_is_what_leaves_the_accounts_and_what_moves_between_them(day):
     market, costs = day.summary["market"], day.summary["costs_by_component_eur"]
-    transfers = costs["network_fees"] + costs["recourse_capacity"]
-    total = day.summary["total_operational_cost_eur"]
-    assert total == pytest.approx(transfers - market["welfare_eur"], abs=1e-9)
     outside = market["cost_by_actor_eur"]["supplier"] + market["cost_by_actor_eur"]["resources"]
-    assert market["welfare_eur"] == pytest.approx(outside, abs=1e-6)
+    between = costs["network_fees"] + costs["recourse_capacity"]
+    total = day.summary["total_operational_cost_eur"]
+    assert total == pytest.approx(between - outside, abs=1e-6)
     assert market["network_fees_eur"] == pytest.approx(costs["network_fees"], abs=1e-6)
+
+
+def test_the_tables_lead_from_the_resource_cost_to_the_cost_at_tariff(day):
+    """In every step and network, by the files alone; the substations' energy by the AC replay."""
+    place = ["step", "network"]
+    costs, used, moved = (
+        frame.groupby(place).amount_eur.sum()
+        for frame in (day.costs, day.resource_costs, day.transfers)
+    )
+    assert len(costs) == 48
+    assert (costs - used - moved).abs().max() < 1e-6
+    exchange = day.transfers[day.transfers.transfer == "network_exchange"]
+    assert summed(exchange, "step").abs().max() < 1e-9
+    bought = day.resource_costs[day.resource_costs.component.isin(("upstream_energy", "losses"))]
+    spot = day.tariff.set_index("step").spot_eur_per_kwh
+    drawn = day.substation.set_index(place).p_kw
+    replayed = drawn * spot.reindex(drawn.index, level="step")
+    assert (summed(bought, *place) - replayed).abs().max() < 1e-4
+    summary = day.summary
+    assert summary["resource_cost_eur"] == pytest.approx(used.sum())
+    assert sum(summary["transfers_eur"].values()) == pytest.approx(moved.sum())
+
+
+def test_the_value_of_stored_energy_is_that_of_the_mean_prices(day):
+    values = day.summary["stored_energy_value_eur_per_kwh"]
+    mean = day.tariff.mean(numeric_only=True)
+    for name in ("spot", "retail", "feed_in"):
+        assert values[name] == pytest.approx(EFFICIENCY * mean[f"{name}_eur_per_kwh"])
+    assert values["mid"] == pytest.approx((values["retail"] + values["feed_in"]) / 2)
 
 
 def test_accounts_are_the_sums_of_the_settlement(day):
@@ -385,7 +415,7 @@ def test_outcomes_of_the_peers(day):
 def test_nobody_loses_by_trade_and_truthful_providers_are_paid(day):
     """Built-in pricing stays within the limit prices, which here are the supplier's or better."""
     market, outcomes = day.summary["market"], day.peer_outcomes
-    assert market["traders_not_worse_off_share"] == 1
+    assert outcomes.gain_from_trade_eur.min() > -1e-6
     assert market["gains_from_trade_eur"] > 1
     assert market["recourse_providers"]["n"] > 0
     assert market["recourse_providers"]["cost_recovered_share"] == 1
@@ -443,23 +473,26 @@ def test_an_interrupted_run_leaves_the_accounts_of_its_steps(scenario, tmp_path,
 def test_the_terminal_tells_of_the_market(day):
     text = as_text(day.summary, Path("here"))
     market = day.summary["market"]
-    assert f"welfare {market['welfare_eur']:,.2f} EUR" in text
+    assert f"cost at tariff {day.summary['total_operational_cost_eur']:>23,.2f} EUR" in text
+    assert f"resource cost {day.summary['resource_cost_eur']:>24,.2f} EUR" in text
+    assert "worse off" not in text
     assert f"self-sufficiency {market['self_sufficiency']['together']:.1%}" in text
     assert "kg CO2" not in text
     idle = market_kpis(totals_of(), Emissions(grid_kg_per_kwh=0.4, dispatchable_kg_per_kwh=0.6))
     text = as_text(day.summary | {"market": idle | {"emissions_kg": 1234.5}}, Path("here"))
     assert "price paid none, received none" in text
-    assert "traders 0, none not worse off; gains: Gini none, Jain none" in text
+    assert "traders 0; their gains: Gini none, Jain none" in text
     assert "emissions 1,234 kg CO2" in text
 
 
 def test_who_pays_moves_costs_between_actors_only(day, execute):
-    """Nodal prices, marginal losses and causation of risk: the same welfare in other hands."""
-    nodal = execute(
+    """Nodal prices, marginal losses and causation of risk: the same cost in other hands."""
+    other = execute(
         "market.pricing=dlmp", "market.loss_allocation=marginal", "market.risk_allocation=causation"
-    ).summary["market"]
-    flat = day.summary["market"]
-    assert nodal["welfare_eur"] == pytest.approx(flat["welfare_eur"], abs=1e-6)
+    ).summary
+    nodal, flat = other["market"], day.summary["market"]
+    for cost in ("resource_cost_eur", "total_operational_cost_eur"):
+        assert other[cost] == pytest.approx(day.summary[cost], abs=1e-6)
     assert nodal["self_sufficiency"] == pytest.approx(flat["self_sufficiency"], abs=1e-9)
     assert sum(nodal["cost_by_actor_eur"].values()) == pytest.approx(0, abs=1e-8)
     for outside in ("supplier", "resources"):
@@ -469,3 +502,13 @@ def test_who_pays_moves_costs_between_actors_only(day, execute):
     assert abs(nodal["dso_surplus_eur"]["congestion"]) > 0.1
     assert nodal["dso_surplus_eur"]["loss"] != 0
     assert flat["dso_surplus_eur"]["congestion"] == flat["dso_surplus_eur"]["loss"] == 0
+
+
+def test_a_run_can_end_as_it_began(day, execute):
+    """But for what recourse does in the last hours."""
+    other = execute("market.final_storage=as_at_start")
+    capacity = day.peers.battery_kwh.sum()
+    assert abs(other.summary["stored_energy_change_kwh"]) < 0.1 * capacity
+    changed = other.peer_outcomes.stored_energy_change_kwh.abs().sum()
+    assert changed < day.peer_outcomes.stored_energy_change_kwh.abs().sum() / 2
+    assert other.summary["fallback_steps"] == 0

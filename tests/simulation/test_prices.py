@@ -95,6 +95,20 @@ def test_tariff_by_hand(tmp_path):
     assert tariff.source == str(path)
 
 
+def test_feed_in_that_follows_the_spot_price(tmp_path):
+    """A tariff that reflects costs: retail may then lie just above the wholesale price."""
+    path = spot_file(tmp_path / "spot.csv", [0.03, 0.05, 0.004])
+    settings = Prices(
+        file=path, retail_adder_eur_per_kwh=0.01, feed_in_below_spot_eur_per_kwh=0.005
+    )
+    tariff = make_tariff(settings, WEEKS[:3], rng())
+    np.testing.assert_allclose(tariff.retail, [0.04, 0.06, 0.014])
+    np.testing.assert_allclose(tariff.feed_in, [0.025, 0.045, 0.0])
+    assert Prices(retail_adder_eur_per_kwh=0.0, feed_in_below_spot_eur_per_kwh=0.0)
+    with pytest.raises(ValueError, match="must be at least"):
+        Prices(retail_adder_eur_per_kwh=0.01)
+
+
 @given(
     figures=st.fixed_dictionaries(
         {

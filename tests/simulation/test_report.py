@@ -51,6 +51,9 @@ OPTIONAL = (
     "substation",
     "risk",
     "dso_surplus",
+    "resource_costs",
+    "transfers",
+    "tariff",
 )
 
 
@@ -140,7 +143,7 @@ def test_every_picture_says_what_is_seen_and_how_to_read_it(page):
 
 
 def test_answers_are_those_of_the_summary(day, page):
-    cost, saving, traded, violation, fallbacks = page.answers
+    cost, _, saving, traded, violation, fallbacks = page.answers
     s = day.summary
     assert cost.value == f"{s['total_operational_cost_eur']:,.0f} EUR"
     assert saving.value == "–"
@@ -245,7 +248,10 @@ def test_a_run_of_an_earlier_version_without_the_newer_tables(copy):
     for name in OPTIONAL:
         (copy / f"{name}.parquet").unlink()
     summary = json.loads((copy / "summary.json").read_text(encoding="utf-8"))
-    for key in ("seconds", "market", "fallback_steps", "power_flow_failures", "load_kwh"):
+    for key in (
+        *("seconds", "market", "fallback_steps", "power_flow_failures", "load_kwh"),
+        *("resource_cost_eur", "resource_costs_by_component_eur", "transfers_eur"),
+    ):
         del summary[key]
     (copy / "summary.json").write_text(json.dumps(summary))
     assert sections(write_report(copy).read_text(encoding="utf-8")) == SECTIONS
@@ -430,15 +436,36 @@ def test_tables_of_an_earlier_stop_do_not_hide_later_days(killed, tmp_path):
 
 def test_saving_against_a_base_case(copy, data, day):
     summary = {**day.summary, "total_operational_cost_eur": 1000.0, "coordination": "none"}
+    summary["resource_cost_eur"] -= 50.0
     (copy / "summary.json").write_text(json.dumps(summary))
+    outcomes = pd.read_parquet(copy / "peer_outcomes.parquet")
+    outcomes.loc[0, "net_eur"] += 7.5
+    outcomes.to_parquet(copy / "peer_outcomes.parquet")
     saved = 1000 - day.summary["total_operational_cost_eur"]
     value = day.summary["stored_energy_value_eur_per_kwh"]["mid"]
     adjusted = 1000 - value * day.summary["stored_energy_change_kwh"]
-    answer = run_page(data, read_base(copy, data)).answers[0]
+    answers = run_page(data, read_base(copy, data)).answers
+    answer = answers[0]
     assert answer.value == f"{number(100 * saved / adjusted, '.1f')} %"
     assert "coordination none" in answer.note
     assert f"than the {number(adjusted)} EUR of run" in answer.note
     assert f"the saving is {number(saved)} EUR" in answer.note
+    peer = f"{outcomes.peer_id[0]} ({outcomes.kind[0]}) 7.50 EUR"
+    assert "92.9% of 14 peers not worse off" in answer.note
+    assert answer.note.endswith(f"lose, most {peer}")
+    assert answers[1].label == "Saving in resources against the base case"
+    assert "50 EUR more than" in answers[1].note
+
+
+def test_both_costs_and_the_bridge_between_them(page, day):
+    told = day.summary
+    cards = {answer.label: answer.value for answer in page.answers}
+    assert cards["Cost at tariff"] == f"{told['total_operational_cost_eur']:,.0f} EUR"
+    assert cards["Resource cost"] == f"{told['resource_cost_eur']:,.0f} EUR"
+    (bridge,) = tables(page, "From the resource cost to the cost at tariff")
+    assert len(bridge.rows) == 1 + len(told["transfers_eur"])
+    amounts = sum(row[1].order for row in bridge.rows)
+    assert amounts == pytest.approx(told["total_operational_cost_eur"])
 
 
 def test_a_base_case_on_other_draws_is_refused(copy, data):

@@ -32,10 +32,14 @@ TABLES = {
     "line_loading": "step time network line i_ka loading_percent",
     "violations": "step time network element kind value limit excess cause",
     "costs": "step time network component amount_eur",
+    "resource_costs": "step time network component amount_eur",
+    "transfers": "step time network transfer amount_eur",
+    "tariff": "step time spot_eur_per_kwh retail_eur_per_kwh feed_in_eur_per_kwh loss_eur_per_kwh",
 }
 """The columns promised to users, at least."""
 SUMMARY = (
-    "total_operational_cost_eur costs_by_component_eur energy_traded_within_kwh "
+    "total_operational_cost_eur costs_by_component_eur resource_cost_eur "
+    "resource_costs_by_component_eur transfers_eur energy_traded_within_kwh "
     "energy_traded_across_kwh promised_violation_probability delivered_violation "
     "uncertified_clearings fallback_clearings rejected_bids seconds"
 )

@@ -94,10 +94,12 @@ def row(strategy, share, **columns):
         "finished": 2,
         "market.risk_level": 0.05,
         "adjusted_cost_eur": 100.0,
+        "adjusted_resource_cost_eur": 40.0,
         "market_mean_price_paid_eur_per_kwh": 0.15 + 0.01 * share,
         f"{GAINED}_strategic_eur": 1.0 if share else np.nan,
         f"{GAINED}_others_eur": -2.0 if 0 < share < 1 else np.nan,
-        f"{GAINED}_welfare_eur": -3.0 if share else np.nan,
+        f"{GAINED}_saved_at_tariff_eur": 7.0 if share else np.nan,
+        f"{GAINED}_saved_resources_eur": -3.0 if share else np.nan,
         f"{GAINED}_worst_eur": -4.0 if share else np.nan,
         "violation_all_events": 5,
         "violation_all_steps": 100,
@@ -170,7 +172,7 @@ def test_the_table_for_people(table):
     terminal = as_text(table, [], [GAINED])
     (line,) = [line for line in terminal.splitlines() if line.startswith("markup, 50%")]
     shown = [float(cell) for cell in line.split()[2:]]
-    assert shown == [100, -3, 0.155, 1, -2, -4, 5, 10, 2]
+    assert shown == [100, 40, 7, -3, 0.155, 1, -2, -4, 5, 10, 2]
 
 
 # --- a study ----------------------------------------------------------------------------------
