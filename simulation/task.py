@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configs.loading import load
 from simulation.base_case import base_scenario
 from simulation.base_process import BaseProcess
+from simulation.base_saving import with_base_case
 from simulation.execution import execute, prepare
 from simulation.manifest import BASE
 from simulation.output_folder import (
@@ -20,7 +21,6 @@ from simulation.output_folder import (
     require_new,
 )
 from simulation.run_folders import read_summary
-from simulation.saving import with_base_case
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from simulation.reporting.blocks import NONE, Answer, count, number, percent
 from simulation.reporting.drawing import moment
 
 if TYPE_CHECKING:
+    from simulation.base_saving import Saving
     from simulation.reporting.base_case import BaseCase
     from simulation.reporting.run_data import RunData
-    from simulation.saving import Saving
 
 _STATES = {
     "interrupted": "This run was interrupted",

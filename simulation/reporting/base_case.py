@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulation.base_saving import Saving, savings
 from simulation.comparison import ComparisonError
 from simulation.manifest import BASE
 from simulation.rationality import SAME_DRAWS, rationality_of_runs
 from simulation.reporting.run_data import RunData, read_head
 from simulation.reporting.stored_tables import ReportError
 from simulation.run_folders import status
-from simulation.saving import Saving, savings
 
 if TYPE_CHECKING:
     from pathlib import Path

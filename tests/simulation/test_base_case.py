@@ -20,13 +20,13 @@ from configs.loading import load
 from simulation import base_process
 from simulation.atomic import write_json
 from simulation.base_process import BEGIN, FINISHED, INTERRUPTED, READY, STOP, BaseProcess
+from simulation.base_saving import _Cost, _saving, savings
 from simulation.journal import Journal
 from simulation.lock import LockedError, locked
 from simulation.model import CoSimulation
 from simulation.output_folder import FolderError, base_is_left, is_begun, require_new
 from simulation.report import write_report
 from simulation.run import main, run
-from simulation.saving import _Cost, _saving, savings
 from tests.faulty_solver import FaultySolver, only
 from tests.simulation.resumed import assert_same, status
 
