@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
+from simulation.daily_rates import pooled as pooled_by_day
 from simulation.gains import key_figures
-from simulation.kpis import CONFIDENCE, Tally
+from simulation.intervals import (
+    Interval,
+    clusters_of,
+    mean_interval,
+    paired_change,
+    ratio_interval,
+    scaled,
+)
 from simulation.strategic_peers import MARKUP
+from simulation.streams import stream
 from simulation.sweep_index import DESCRIBED, MARKET, WELFARE
 from simulation.sweeps import references
+from simulation.tallies import DayTally, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from configs.experiment_schema import Experiment
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -66,74 +66,6 @@ def comparisons(experiment: Experiment) -> list[Comparison]:
     return out
 
 
-def mean_interval(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
-    r"""Mean of independent replicates, with Student's interval.
-
-    .. math:: \bar x \pm t_{0.975,\,n-1} \, s / \sqrt{n}
-
-    It supposes that the mean of the replicates is about normal. One replicate has no interval
-    (NaN), none no mean either.
-    """
-    x = np.asarray(values, dtype=float)
-    n = len(x)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    mean = float(x.mean())
-    if n == 1:
-        return Interval(mean, np.nan, np.nan)
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half)
-
-
-def ratio_interval(numerator: pd.Series, denominator: pd.Series) -> Interval:
-    r"""Ratio of two sums over the same replicates.
-
-    .. math:: r = \frac{\sum y}{\sum x}, \qquad
-        r \pm t_{0.975,\,n-1} \, \frac{s(y - r x)}{\bar x \sqrt n} ,
-
-    the ratio estimator with its linearised error [1]_: what y and x have in common cancels,
-    replicate by replicate, before the interval is formed.
-
-    Parameters
-    ----------
-    numerator, denominator : Series, shape (n_replicates,)
-        The terms y and x of the sums.
-
-    Returns
-    -------
-    Interval
-        NaN unless the denominators sum to something positive.
-
-    References
-    ----------
-    .. [1] W. G. Cochran, Sampling Techniques, 3rd edition, Wiley, 1977, chapter 6.
-    """
-    total = float(denominator.sum())
-    if not total > 0:
-        return Interval(np.nan, np.nan, np.nan)
-    ratio = float(numerator.sum()) / total
-    error = mean_interval(numerator - ratio * denominator)
-    half = (error.high - error.mean) * len(denominator) / total
-    return Interval(ratio, ratio - half, ratio + half)
-
-
-def paired_change(cost: pd.Series, reference: pd.Series) -> Interval:
-    """Relative change of the total cost over the same replicates.
-
-    Parameters
-    ----------
-    cost, reference : Series
-        Costs by replicate; replicates that are not in both do not count. [EUR]
-
-    Returns
-    -------
-    Interval
-        Difference over reference; see :func:`ratio_interval`. [%]
-    """
-    both = pd.concat({"own": cost, "reference": reference}, axis=1, join="inner").dropna()
-    return _scaled(ratio_interval(both.own - both.reference, both.reference), 100)
-
-
 def pooled(runs: pd.DataFrame, scope: str) -> dict[str, Tally]:
     """Add up the violated network-steps of several runs, by network.
 
@@ -165,7 +97,10 @@ def worst(tallies: dict[str, Tally]) -> tuple[str | None, Tally]:
 
 
 def tabulate(
-    index: pd.DataFrame, compared: Sequence[Comparison], gains: pd.DataFrame | None = None
+    index: pd.DataFrame,
+    compared: Sequence[Comparison],
+    gains: pd.DataFrame | None = None,
+    counts: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compute the table of an experiment, one row a treatment.
 
@@ -177,21 +112,27 @@ def tabulate(
         Differences of the adjusted costs to report.
     gains : DataFrame, optional
         What :func:`simulation.gains.peer_gains` returns; with it the table tells of the market.
+    counts : DataFrame, optional
+        What :func:`simulation.daily_rates.counts_of_runs` returns; with it violation rates have
+        intervals by days.
 
     Returns
     -------
     DataFrame
         Costs are means over the replicates, per run; ``_low`` and ``_high`` end their 95 %
-        intervals. Violation rates are pooled over the replicates: violated among all, or binding,
-        network-steps, with exact (Clopper and Pearson) intervals that take steps as independent;
+        intervals: Student's over the clusters of :func:`simulation.intervals.clusters_of`.
+        Violation rates are pooled over the replicates: violated among all, or binding,
+        network-steps; their ``_low`` and ``_high`` are Clopper and Pearson's, which take steps as
+        independent, ``_days_low`` and ``_days_high`` those of the bootstrap that resamples calendar
+        days, each with the steps of all replicates (see :class:`simulation.tallies.DayTally`).
         ``violation_worst`` is that of the network with the highest rate in its binding steps.
         ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
-        the replicates. ``market_`` are means over the replicates; of the ``gains_over_``, too,
+        the clusters. ``market_`` are means over the replicates; of the ``gains_over_``, too,
         with intervals, but for the worst, which is that of all replicates. Where treatments
         differ in their strategic peers, ``strategy`` and ``strategic_share`` tell which ones and
         how many, and ``markup_day:<n>`` what they ask, means over the replicates.
     """
-    finished = index[index.status == "finished"]
+    finished, clusters = index[index.status == "finished"], clusters_of(index)
     cost = {
         str(treatment): runs.set_index("replicate").adjusted_cost_eur
         for treatment, runs in finished.groupby("treatment", sort=False)
@@ -205,19 +146,23 @@ def tabulate(
         row: dict[str, Any] = {"treatment": treatment, **planned.iloc[0][constant]}
         row |= {"runs": len(planned), "finished": len(runs)}
         if len(runs):
-            row |= _columns("cost", "eur", mean_interval(runs.cost_eur))
-            row |= _columns("adjusted_cost", "eur", mean_interval(runs.adjusted_cost_eur))
+            for name in ("cost", "adjusted_cost"):
+                costs = runs.set_index("replicate")[f"{name}_eur"]
+                row |= _columns(name, "eur", mean_interval(costs, clusters))
             row["stored_energy_change_kwh"] = runs.stored_energy_change_kwh.mean()
             for comparison in compared:
                 reference = cost.get(comparison.reference.get(str(treatment), ""))
                 if reference is not None:
-                    change = paired_change(cost[str(treatment)], reference)
-                    row |= _columns(comparison.name, "percent", _scaled(change, comparison.sign))
+                    change = paired_change(cost[str(treatment)], reference, clusters)
+                    row |= _columns(comparison.name, "percent", scaled(change, comparison.sign))
             if strategic:
                 row |= _strategic_peers(runs)
             if gains is not None:
-                row |= _market(finished, str(treatment), gains[gains.treatment == treatment])
-            row |= _violations(runs)
+                own = gains[gains.treatment == treatment]
+                row |= _market(finished, str(treatment), own, clusters)
+            row |= _violations(runs, clusters)
+            if counts is not None:
+                row |= _by_days(counts[counts.run_id.isin(runs.run_id)], row)
             for count in ("uncertified_clearings", "fallback_clearings", "clearings", "solves"):
                 row[count] = int(runs[count].sum())
             row["seconds_per_day"] = runs.total_s.sum() / runs.days.sum()
@@ -225,7 +170,7 @@ def tabulate(
     return pd.DataFrame(rows)
 
 
-def _violations(runs: pd.DataFrame) -> dict[str, Any]:
+def _violations(runs: pd.DataFrame, clusters: pd.Series) -> dict[str, Any]:
     """Violation rates of one treatment."""
     every, binding = pooled(runs, "all"), pooled(runs, "binding")
     network, of_worst = worst(binding)
@@ -242,12 +187,32 @@ def _violations(runs: pd.DataFrame) -> dict[str, Any]:
         out |= {f"violation_{scope}_events": tally.events, f"violation_{scope}_steps": tally.steps}
     for name in ("out_of_sample_all", "out_of_sample_binding"):
         if f"{name}_rate" in runs:
-            scenarios = runs[f"{name}_scenarios"]
+            checked = runs.set_index("replicate")
+            scenarios = checked[f"{name}_scenarios"]
             # A replicate in which nothing binds has no rate.
-            violated = (runs[f"{name}_rate"] * scenarios).fillna(0.0)
-            rate_of = ratio_interval(violated, scenarios)
+            violated = (checked[f"{name}_rate"] * scenarios).fillna(0.0)
+            rate_of = ratio_interval(violated, scenarios, clusters)
             low, high = np.clip([rate_of.low, rate_of.high], 0, 1)
             out |= _columns(name, "rate", Interval(rate_of.mean, low, high))
+    return out
+
+
+def _by_days(counts: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:
+    """Intervals by days of one treatment's violation rates."""
+    every, binding = pooled_by_day(counts, "all"), pooled_by_day(counts, "binding")
+    tallies = {
+        "all": sum(every.values(), start=DayTally()),
+        "binding": sum(binding.values(), start=DayTally()),
+        "worst": binding.get(row["violation_worst_network"], DayTally()),
+    }
+    out: dict[str, float] = {}
+    for scope, tally in tallies.items():
+        low, high = tally.interval(stream(0, "violations", str(row["treatment"]), scope))
+        name = f"violation_{scope}_rate_days"
+        out |= {
+            f"{name}_{end}": np.nan if at is None else at
+            for end, at in (("low", low), ("high", high))
+        }
     return out
 
 
@@ -269,18 +234,20 @@ def _strategic_peers(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, float]:
+def _market(
+    finished: pd.DataFrame, treatment: str, gains: pd.DataFrame, clusters: pd.Series
+) -> dict[str, float]:
     """Key figures of the market under one treatment, and who gains by it."""
     runs = finished[finished.treatment == treatment].filter(regex=f"^{MARKET}")
     out = {str(column): float(runs[column].mean()) for column in runs}
     for (comparison, reference), rows in gains.groupby(["comparison", "reference"], sort=False):
         welfare = finished.pivot(index="replicate", columns="treatment", values=WELFARE)
         change = (welfare[treatment] - welfare[str(reference)]).dropna()
-        out |= _columns(str(comparison), "welfare_eur", mean_interval(change))
-        by_run = pd.DataFrame([key_figures(run) for _, run in rows.groupby("replicate")])
+        out |= _columns(str(comparison), "welfare_eur", mean_interval(change, clusters))
+        by_run = pd.DataFrame({k: key_figures(run) for k, run in rows.groupby("replicate")}).T
         out[f"{comparison}_worst_eur"] = by_run.pop("worst_eur").min()
         for name, values in by_run.items():
-            out |= _columns(str(comparison), str(name), mean_interval(values.dropna()))
+            out |= _columns(str(comparison), str(name), mean_interval(values.dropna(), clusters))
     return out
 
 
@@ -291,9 +258,3 @@ def _columns(name: str, unit: str, interval: Interval) -> dict[str, float]:
         f"{name}_{unit}_low": interval.low,
         f"{name}_{unit}_high": interval.high,
     }
-
-
-def _scaled(interval: Interval, factor: float) -> Interval:
-    """Multiply an interval by a factor, which may be negative."""
-    ends = sorted((factor * interval.low, factor * interval.high))
-    return Interval(factor * interval.mean, *ends)

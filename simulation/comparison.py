@@ -15,9 +15,9 @@ from configs.limits import SETTINGS_BYTES
 from configs.schema import MINUTES_PER_DAY
 from configs.yaml_text import parse
 from simulation.gains import KINDS
-from simulation.kpis import CONFIDENCE, REPLICATES
 from simulation.run_folders import read_summary
 from simulation.streams import stream
+from simulation.tallies import CONFIDENCE, REPLICATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ reactive load is negative). Every peer scales the result to its devices as it sc
 
 **Intervals.** The table ``out_of_sample`` gives Clopper and Pearson's interval of every check,
 which takes its scenarios as independent; those of neighbouring hours of one day are not, so it is
-too narrow. The summary's intervals resample days: see :class:`simulation.kpis.ScenarioTally`.
+too narrow. The summary's intervals resample days: see :class:`simulation.tallies.ScenarioTally`.
 
 Nothing of a check reaches agents or clearings: a run gives the same tables with and without. With
 ``forecast.perfect_foresight`` no forecast errs, so nothing is checked.

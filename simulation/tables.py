@@ -10,7 +10,7 @@ import numpy as np
 from agents.prosumer import registration
 from market.price_blocks import PriceBlocks
 from market.settlement import dso_surplus
-from simulation.kpis import Tally
+from simulation.tallies import Tally
 
 if TYPE_CHECKING:
     import datetime as dt

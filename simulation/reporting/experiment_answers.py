@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulation.daily_rates import interval_of
 from simulation.reporting.blocks import NONE, Answer, count, number
 from simulation.reporting.picks import largest, smallest
 
@@ -43,7 +44,7 @@ def answers(data: ExperimentData) -> list[Answer]:
             "Clearings with a fallback",
             number(_sum(table, "fallback_clearings")),
             f"of {number(_sum(table, 'clearings'))} clearings in all runs; "
-            f"{number(_sum(table, 'uncertified_clearings'))} network-steps without certificate",
+            f"{number(_sum(table, 'uncertified_clearings'))} network-steps without their promise",
         ),
     ]
 
@@ -88,13 +89,14 @@ def _traded(data: ExperimentData) -> Answer:
 def _promises(table: pd.DataFrame) -> Answer:
     """How many treatments kept what they promised in binding steps."""
     label = "Treatments that kept their promise where it binds"
-    needed = {"market.risk_level", "violation_binding_rate_low", "violation_binding_rate_high"}
+    low, high = interval_of("violation_binding_rate", table.columns)
+    needed = {"market.risk_level", low, high}
     if not needed <= set(table):
         return Answer(label, NONE, "no rates in the table")
-    rates = table[table.violation_binding_rate_low.notna()]
+    rates = table[table[low].notna()]
     promised = rates["market.risk_level"].astype(float)
-    kept = int((rates.violation_binding_rate_high <= promised).sum())
-    broken = int((rates.violation_binding_rate_low > promised).sum())
+    kept = int((rates[high] <= promised).sum())
+    broken = int((rates[low] > promised).sum())
     return Answer(
         label,
         f"{kept} of {len(rates)}",

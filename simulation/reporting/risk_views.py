@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from simulation.reporting.run_data import RunData
 
 TOGETHER = "together"
+MARGINAL = (
+    "Monte Carlo draws the errors of the next days, whatever the situation: it tests the promise "
+    "on the average of situations, not given the one at hand, and what really came is among its "
+    "draws."
+)
 
 
 def delivered_rates(run: RunData) -> pd.DataFrame:
@@ -21,7 +26,7 @@ def delivered_rates(run: RunData) -> pd.DataFrame:
     DataFrame
         One row for the networks together and one each: ``network``, ``scope`` (``binding`` or
         ``all`` network-steps), ``source`` (``replay``, or ``Monte Carlo``), ``rate``, ``low``,
-        ``high`` [%] and ``counts``, in words. Without steps there is no rate.
+        ``high`` (by days) [%] and ``counts``, in words. Without steps there is no rate.
     """
     rows = []
     for source, tallies in (
@@ -30,7 +35,7 @@ def delivered_rates(run: RunData) -> pd.DataFrame:
     ):
         for scope in ("binding", "all"):
             for network, tally in tallies.get(scope, {}).items():
-                ends = [tally.get(key) for key in ("rate", "ci_low", "ci_high")]
+                ends = [tally.get("rate"), *shown_interval(tally)]
                 rate, low, high = (np.nan if end is None else 100 * float(end) for end in ends)
                 rows.append(
                     {
@@ -45,6 +50,14 @@ def delivered_rates(run: RunData) -> pd.DataFrame:
                 )
     columns = ["network", "scope", "source", "rate", "low", "high", "counts"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def shown_interval(tally: dict[str, Any]) -> tuple[Any, Any]:
+    """Ends of the interval to show of a rate: that by days, where the run tells it."""
+    return (
+        tally.get("ci_days_low", tally.get("ci_low")),
+        tally.get("ci_days_high", tally.get("ci_high")),
+    )
 
 
 def _counts(tally: dict[str, Any]) -> str:

@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 from scipy.stats import beta, ttest_1samp
 
 from configs.experiment_schema import Experiment
-from simulation.analysis import (
-    comparisons,
-    mean_interval,
-    paired_change,
-    pooled,
-    ratio_interval,
-    tabulate,
-    worst,
-)
+from simulation.analysis import comparisons, pooled, tabulate, worst
 from simulation.experiment_report import as_text, markdown
 from simulation.figures import FIGURES, draw
-from simulation.kpis import Tally
+from simulation.intervals import mean_interval, paired_change, ratio_interval
+from simulation.tallies import Tally
 
 COSTS = st.lists(st.floats(1, 1e4), min_size=2, max_size=8)
 
