@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,13 +55,15 @@ class DayTally:
 
     Steps of one day share weather and stored energy: violations come in rows, and the interval of
     Clopper and Pearson, which takes steps as independent, is too narrow. So the days are resampled,
-    too [1]_: with replacement, each with all of its steps. With few days that interval is too
-    narrow itself.
+    too [1]_: with replacement, each with all of its steps. Percentiles of few days are too narrow,
+    and are expanded as Student's interval is against the normal one [2]_.
 
     References
     ----------
     .. [1] H. R. Künsch, The jackknife and the bootstrap for general stationary observations, Annals
        of Statistics 17(3), 1989, doi:10.1214/aos/1176347265.
+    .. [2] T. C. Hesterberg, What teachers should know about the bootstrap, The American
+       Statistician 69(4), 2015, doi:10.1080/00031305.2015.1089789.
     """
 
     events: Counter[tuple[int]] = field(default_factory=Counter)
@@ -94,7 +96,13 @@ class DayTally:
         return {**self.total().summary(), "ci_days_low": low, "ci_days_high": high}
 
     def interval(self, rng: np.random.Generator) -> tuple[float | None, float | None]:
-        """Return the block-bootstrap 95 % interval of the rate, whose blocks are the days.
+        r"""Return the block-bootstrap 95 % interval of the rate, whose blocks are the days.
+
+        Its ends are the quantiles of the bootstrap samples at the levels q and 1 - q,
+
+        .. math:: q = \Phi\big(-\sqrt{n / (n - 1)} \; t_{0.975,\,n-1}\big) ,
+
+        with n days.
 
         Without any event (or with nothing else) there is nothing to resample: then days are the
         trials, see :func:`days_as_trials`. A single day with some of its steps violated tells
@@ -113,7 +121,8 @@ class DayTally:
         )
         drawn = rng.multinomial(n_days, np.full(n_days, 1 / n_days), REPLICATES)
         rates = (drawn @ events) / (drawn @ steps)
-        low, high = np.quantile(rates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        level = norm.cdf(-np.sqrt(n_days / (n_days - 1)) * t.ppf(0.5 + CONFIDENCE / 2, n_days - 1))
+        low, high = np.quantile(rates, [level, 1 - level])
         return float(low), float(high)
 
 

@@ -108,8 +108,8 @@ def promise(data: ExperimentData) -> Section:
         "Rates are pooled over the replicates. Bars are 95 % intervals: of the AC replay those of "
         "a bootstrap that resamples calendar days (Clopper and Pearson's stand in table.csv), of "
         "the Monte Carlo checks Student's over the starts. Upright strokes are the promises. "
-        "Binding are the network-steps where a grid limit shapes the clearing; rates over all steps "
-        f"flatter. {MARGINAL}",
+        "Binding are the network-steps where a grid limit shapes the clearing; rates over all "
+        f"steps flatter. {MARGINAL}",
     )
     return Section("promise", "Promised and delivered", [picture, _rate_table(table)])
 

@@ -91,7 +91,7 @@ def test_violations_in_a_row_tell_less_than_scattered_ones():
     assert in_a_row["rate"] == scattered["rate"]
     low, high = ends(in_a_row)
     assert low == 0
-    assert high == pytest.approx(30 / 240)  # drawn three times out of ten: the 97.5 % quantile
+    assert high == pytest.approx(40 / 240)  # drawn four times out of ten: the 99.1 % quantile
     assert high > in_a_row["ci_high"]
     assert ends(scattered) == (10 / 240, 10 / 240)
 
@@ -112,8 +112,13 @@ def test_intervals_by_days_hold_the_truth():
         summary = by_days(rng.binomial(24, p), seed=seed)
         for name in held:
             held[name] += summary[f"{name}_low"] <= 0.1 <= summary[f"{name}_high"]
-    assert held["ci_days"] >= 178
+    assert held["ci_days"] >= 182
     assert held["ci"] < 160
+
+
+def test_of_few_days_the_interval_is_their_range():
+    assert ends(by_days([0, 3])) == (0, 3 / 24)
+    assert ends(by_days([1, 2, 6])) == pytest.approx((1 / 24, 6 / 24))
 
 
 def test_excesses_by_kind():
