@@ -148,7 +148,10 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
         for network, tally in of_scope.items():
             lines.append(f"  {scope:<8}{network:<16}{_rate(tally)}")
     if s["out_of_sample"]:
-        lines.append("Monte Carlo with errors that no clearing had learnt, in AC:")
+        lines.append(
+            "Monte Carlo, on the average of situations, with errors that no clearing had "
+            "learnt, in AC:"
+        )
         for scope, of_scope in s["out_of_sample"].items():
             for network, tally in of_scope.items():
                 lines.append(f"  {scope:<8}{network:<16}{_scenario_rate(tally)}")
