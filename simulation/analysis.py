@@ -161,7 +161,7 @@ def tabulate(
                 own = gains[gains.treatment == treatment]
                 row |= _market(finished, str(treatment), own, clusters)
             row |= _violations(runs, clusters)
-            if counts is not None:
+            if counts is not None and len(counts):
                 row |= _by_days(counts[counts.run_id.isin(runs.run_id)], row)
             for count in ("uncertified_clearings", "fallback_clearings", "clearings", "solves"):
                 row[count] = int(runs[count].sum())

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 SCOPES = ("all", "binding")
 """Over all network-steps, and over those in which a grid limit binds."""
 _PLACE = ["step", "network"]
+COLUMNS = (
+    "run_id",
+    "network",
+    "day",
+    *(f"{n}_{scope}" for scope in SCOPES for n in ("steps", "violated")),
+)
+"""Counts of the runs of an experiment."""
 
 
 def daily_counts(clearing: pd.DataFrame, violations: pd.DataFrame) -> pd.DataFrame:
@@ -51,6 +58,8 @@ def daily_counts(clearing: pd.DataFrame, violations: pd.DataFrame) -> pd.DataFra
 def counts_of_runs(index: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Count the violated network-steps of the finished runs of an experiment.
 
+    Runs without their tables are left out.
+
     Parameters
     ----------
     index : DataFrame
@@ -65,12 +74,10 @@ def counts_of_runs(index: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """
     parts = []
     for run_id in index.run_id[index.status == "finished"]:
-        tables = [
-            pd.read_parquet(folder / run_id / f"{name}.parquet")
-            for name in ("clearing", "violations")
-        ]
-        parts.append(daily_counts(*tables).assign(run_id=run_id))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"run_id": []})
+        files = [folder / run_id / f"{name}.parquet" for name in ("clearing", "violations")]
+        if all(file.exists() for file in files):
+            parts.append(daily_counts(*map(pd.read_parquet, files)).assign(run_id=run_id))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def pooled(counts: pd.DataFrame, scope: str) -> dict[str, DayTally]:

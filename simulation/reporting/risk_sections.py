@@ -98,9 +98,9 @@ def _certificates(run: RunData, promised: float) -> list[Picture | Prose]:
             f"and {hit or 'none'} of these network-steps {'were' if hit > 1 else 'was'} "
             "violated in AC.",
             "A certificate is the worst-case violation probability of a network-step over the "
-            "ambiguity set of what its limits see of the errors: the promise. It should lie below "
-            "the dashed line, and not far below it where limits bind. Crosses mark what reality "
-            "violated.",
+            "ambiguity set of what its limits see of the errors: what a joint method promises. It "
+            "should then lie below the dashed line, and not far below it where limits bind. "
+            "Methods of single limits do not promise it. Crosses mark what reality violated.",
         )
     ]
 
