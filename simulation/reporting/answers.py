@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulation.reporting.blocks import NONE, Answer, count, number, percent
 from simulation.reporting.drawing import moment
-from simulation.reporting.risk_views import shown_interval
+from simulation.reporting.risk_views import judged, shown_interval
 
 if TYPE_CHECKING:
     from simulation.reporting.base_case import BaseCase
@@ -139,12 +139,13 @@ def verdict(tally: dict[str, Any], promised: float) -> str:
     """Judge a promise by the 95 % intervals of what was delivered, by days and by steps."""
     if not tally["steps"]:
         return "No grid limit was binding: nothing put the promise to the test."
-    low, high = shown_interval(tally)
-    if max(high, tally["ci_high"]) <= promised:
-        return "The promise was kept: the whole interval lies below it."
-    if min(low, tally["ci_low"]) > promised:
-        return "The promise was broken: the whole interval lies above it."
-    return "Consistent with the promise, but the interval reaches both sides of it."
+    intervals = [shown_interval(tally), (tally["ci_low"], tally["ci_high"])]
+    return {
+        "kept": "The promise was kept: its intervals, by days and by steps, lie below it.",
+        "broken": "The promise was broken: its intervals, by days and by steps, lie above it.",
+        "consistent": "Consistent with the promise, but an interval, by days or by steps, "
+        "reaches both sides of it.",
+    }[judged(intervals, promised)]
 
 
 def tally_text(tally: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from simulation.reporting.experiment_figures import (
     welfare_figure,
 )
 from simulation.reporting.picks import largest, smallest
-from simulation.reporting.risk_views import MARGINAL
+from simulation.reporting.risk_views import MARGINAL, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,28 +129,17 @@ def _rate_table(table: pd.DataFrame) -> Table:
             cells += [_percent_cell(row.get(at)) for at in (name, *interval_of(name, row.index))]
             cells.append(text_cell(_counts(row, scope)))
         cells.append(_percent_cell(row.get("out_of_sample_binding_rate")))
-        cells.append(text_cell(_verdict(row)))
+        cells.append(text_cell(verdict_of(row)))
         rows.append(cells)
     heads = ["treatment", "promised [%]"]
     for scope in ("binding", "all"):
         heads += [f"{scope} [%]", "from [%]", "to [%]", "counts"]
     note = (
-        "Verdict on the binding network-steps: kept or broken where the whole 95 % interval lies "
-        "below or above the promise, else consistent; not tested where nothing binds."
+        "Verdict on the binding network-steps: kept or broken where both 95 % intervals, by days "
+        "and by steps, lie below or above the promise, else consistent; not tested where nothing "
+        "binds."
     )
     return Table("Rates and counts", [*heads, "Monte Carlo, binding [%]", "verdict"], rows, note)
-
-
-def _verdict(row: pd.Series) -> str:
-    low, high = (row.get(end) for end in interval_of("violation_binding_rate", row.index))
-    promised = row.get("market.risk_level")
-    if promised is None or pd.isna(promised) or low is None:
-        return NONE
-    if pd.isna(low):
-        return "not tested"
-    if high <= promised:
-        return "kept"
-    return "broken" if low > promised else "consistent"
 
 
 def _percent_cell(share: Any) -> Any:

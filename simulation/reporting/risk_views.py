@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from simulation.reporting.blocks import NONE
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from simulation.reporting.run_data import RunData
 
 TOGETHER = "together"
@@ -58,6 +62,31 @@ def shown_interval(tally: dict[str, Any]) -> tuple[Any, Any]:
         tally.get("ci_days_low", tally.get("ci_low")),
         tally.get("ci_days_high", tally.get("ci_high")),
     )
+
+
+def judged(intervals: Iterable[tuple[float, float]], promised: float) -> str:
+    """Judge a promise by all intervals of a rate: kept or broken only where every one says so."""
+    low, high = zip(*intervals, strict=True)
+    if max(high) <= promised:
+        return "kept"
+    return "broken" if min(low) > promised else "consistent"
+
+
+def verdict_of(row: pd.Series) -> str:
+    """Judge the promise of one treatment by the intervals of its binding network-steps.
+
+    Parameters
+    ----------
+    row : Series
+        A row of what :func:`simulation.analysis.tabulate` returns.
+    """
+    name, promised = "violation_binding_rate", float(row.get("market.risk_level", np.nan))
+    if np.isnan(promised) or f"{name}_low" not in row:
+        return NONE
+    ends = [(f"{name}{kind}_low", f"{name}{kind}_high") for kind in ("", "_days")]
+    intervals = [(float(row[low]), float(row[high])) for low, high in ends if low in row]
+    known = [interval for interval in intervals if not np.isnan(interval).any()]
+    return judged(known, promised) if known else "not tested"
 
 
 def _counts(tally: dict[str, Any]) -> str:
