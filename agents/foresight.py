@@ -1,4 +1,4 @@
-"""Forecasts that are the truth: what no real forecaster can do better than."""
+"""Forecasts that are the truth, as a benchmark."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ N_SAMPLES = 2
 class PerfectForesight:
     """Stands in for the forecast archive where every forecast is what really comes.
 
-    This looks ahead on purpose. It is no strategy but a benchmark: the cost that remains when
-    nothing is uncertain.
+    This looks ahead on purpose. It is no strategy but a benchmark: the cost that remains when no
+    forecast errs. It is no bound: the window still ends, and what comes after it is not foreseen.
 
     Parameters
     ----------

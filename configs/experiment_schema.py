@@ -44,7 +44,9 @@ class Design(Settings):
     set: Overrides = Field(default={})
     """Settings of all runs that depart from the scenario."""
     replicates: tuple[Overrides, ...] = Field(default=({},), min_length=1)
-    """Settings of each replicate: its seed, its start, or whatever else random numbers hang on."""
+    """Settings of each replicate: its seed, its start, or whatever else random numbers hang on.
+    Where seeds and starts both vary, all pairs of them are replicates: neither is then taken for
+    the other. Intervals take replicates with the same start as one."""
     factors: tuple[Overrides, ...] = Field(default=({},), min_length=1)
     """Blocks of treatments. A block gives each place a value or a list of values and stands for
     all combinations of them; a combination that stands in several blocks is run once."""

@@ -400,7 +400,8 @@ class Forecast(Settings):
     sample_hours: int = Field(default=1, ge=0, le=12)
     """Samples come from target hours within plus or minus this of the hour of day. [h]"""
     perfect_foresight: bool = False
-    """Forecasts are the truth: no promise, but what no real forecast can do better."""
+    """Forecasts are the truth: a benchmark without forecast errors. It is no bound, as the window
+    still ends."""
 
 
 class StrategyUse(Settings):

@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     Audits = tuple[tuple[Audit, ...], ...]
     """By network and binding step."""
 
-CERTIFICATE_TOLERANCE = 0.002
-"""How far a certificate may exceed the risk level and still count as kept."""
+ROUNDING = 1e-9
+"""A certificate, a sum of weights, is kept at the risk level within this part of it. [-]"""
 SHORT, WASTEFUL = 0.02, 0.15
 """A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
 USEFUL_CERTIFICATE = 0.7
 """A binding step whose certificate is below this part of the risk level wastes some of it."""
-CLOSE_CERTIFICATE = 0.001
-"""How far a certificate may exceed the risk level without another pass."""
 NO_ROOM_PU = 1e-6
 """A schedule whose grid constraints are missed by more than this had no room. [p.u.]"""
 
@@ -40,6 +38,11 @@ def unsure(violation_pu: Array, before_pu: Array | None) -> NDArray[np.bool_]:
         return bought
     differs: NDArray[np.bool_] = np.abs(violation_pu - before_pu) > SAME_SLACK * violation_pu
     return bought & differs
+
+
+def largest_kept(risk_level: float) -> float:
+    """Return the largest certificate that keeps a promise: the risk level, within rounding."""
+    return risk_level * (1.0 + ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,8 @@ class Acceptance:
 
     @property
     def allowed(self) -> float:
-        """Largest certificate that needs no further pass."""
-        return self.factor.risk_level + CLOSE_CERTIFICATE
+        """Largest certificate that is kept: the risk level, within rounding."""
+        return largest_kept(self.factor.risk_level)
 
     def settled(
         self, audits: Audits, violation_pu: Array, before_pu: Array | None
@@ -114,7 +117,7 @@ class Acceptance:
     def _promised(self, audit: Audit) -> bool:
         """Whether what the method promises is kept, within rounding."""
         if self.factor.exact_joint:
-            return audit.certificate <= self.factor.risk_level + CERTIFICATE_TOLERANCE
+            return audit.certificate <= self.allowed
         return bool(audit.gap.min() >= -SHORT)
 
     def excess(self, audits: Audits) -> float:

@@ -10,6 +10,11 @@ has dual norm one: the distance of a sample to the half-space z > kappa is (kapp
 whole error space and not only along the row. Every worst case below is therefore a matter of
 sorting standardised samples; none needs an optimisation.
 
+Worst cases are those of the ball round the samples given. Where rows see errors that are no linear
+image of the forecast errors (shares by direction, capped or clipped plants, see
+:mod:`market.uncertainty`), the ball is one of these transformed errors: its worst case is neither
+that of the ball of the forecast errors themselves nor a bound for it.
+
 Conventions: z, thresholds, slack ratios, margins and radii are dimensionless (in standard
 deviations). A violation is *strict*, z > kappa. With a positive radius this makes no difference,
 since a sample that touches the boundary is pushed over it at no cost; with radius zero a touching

@@ -76,7 +76,8 @@ class Audit:
     Attributes
     ----------
     certificate : float
-        Exact worst-case probability that any limit of the network is violated.
+        Worst-case probability that any limit of the network is violated, over the ball of the
+        errors as the rows see them (see :mod:`market.ambiguity`).
     kappa : ndarray, shape (n_rows,)
         Safety factors at the schedule.
     gap : ndarray, shape (n_rows,)

@@ -45,6 +45,7 @@ class SafetyFactor(Protocol):
     def exact_joint(self) -> bool:
         """Whether the factors put the joint worst-case probability exactly at the risk level.
 
+        That is the worst case over the ball of the samples that the factors are found for.
         The clearing then repeats until this probability, its certificate, is kept and used up
         where limits bind; otherwise until every row keeps its margin.
         """

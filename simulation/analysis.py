@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
+from simulation.daily_rates import pooled as pooled_by_day
 from simulation.gains import key_figures
-from simulation.kpis import CONFIDENCE, Tally
+from simulation.intervals import (
+    Interval,
+    clusters_of,
+    mean_interval,
+    paired_change,
+    ratio_interval,
+    scaled,
+)
 from simulation.stored_value import VALUES
 from simulation.strategic_peers import MARKUP
+from simulation.streams import stream
 from simulation.sweep_index import DESCRIBED, MARKET, VALUED
 from simulation.sweeps import references
+from simulation.tallies import DayTally, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from configs.experiment_schema import Experiment
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -68,74 +68,6 @@ def comparisons(experiment: Experiment) -> list[Comparison]:
     return out
 
 
-def mean_interval(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
-    r"""Mean of independent replicates, with Student's interval.
-
-    .. math:: \bar x \pm t_{0.975,\,n-1} \, s / \sqrt{n}
-
-    It supposes that the mean of the replicates is about normal. One replicate has no interval
-    (NaN), none no mean either.
-    """
-    x = np.asarray(values, dtype=float)
-    n = len(x)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    mean = float(x.mean())
-    if n == 1:
-        return Interval(mean, np.nan, np.nan)
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half)
-
-
-def ratio_interval(numerator: pd.Series, denominator: pd.Series) -> Interval:
-    r"""Ratio of two sums over the same replicates.
-
-    .. math:: r = \frac{\sum y}{\sum x}, \qquad
-        r \pm t_{0.975,\,n-1} \, \frac{s(y - r x)}{\bar x \sqrt n} ,
-
-    the ratio estimator with its linearised error [1]_: what y and x have in common cancels,
-    replicate by replicate, before the interval is formed.
-
-    Parameters
-    ----------
-    numerator, denominator : Series, shape (n_replicates,)
-        The terms y and x of the sums.
-
-    Returns
-    -------
-    Interval
-        NaN unless the denominators sum to something positive.
-
-    References
-    ----------
-    .. [1] W. G. Cochran, Sampling Techniques, 3rd edition, Wiley, 1977, chapter 6.
-    """
-    total = float(denominator.sum())
-    if not total > 0:
-        return Interval(np.nan, np.nan, np.nan)
-    ratio = float(numerator.sum()) / total
-    error = mean_interval(numerator - ratio * denominator)
-    half = (error.high - error.mean) * len(denominator) / total
-    return Interval(ratio, ratio - half, ratio + half)
-
-
-def paired_change(cost: pd.Series, reference: pd.Series) -> Interval:
-    """Relative change of the total cost over the same replicates.
-
-    Parameters
-    ----------
-    cost, reference : Series
-        Costs by replicate; replicates that are not in both do not count. [EUR]
-
-    Returns
-    -------
-    Interval
-        Difference over reference; see :func:`ratio_interval`. [%]
-    """
-    both = pd.concat({"own": cost, "reference": reference}, axis=1, join="inner").dropna()
-    return _scaled(ratio_interval(both.own - both.reference, both.reference), 100)
-
-
 def pooled(runs: pd.DataFrame, scope: str) -> dict[str, Tally]:
     """Add up the violated network-steps of several runs, by network.
 
@@ -167,7 +99,10 @@ def worst(tallies: dict[str, Tally]) -> tuple[str | None, Tally]:
 
 
 def tabulate(
-    index: pd.DataFrame, compared: Sequence[Comparison], gains: pd.DataFrame | None = None
+    index: pd.DataFrame,
+    compared: Sequence[Comparison],
+    gains: pd.DataFrame | None = None,
+    counts: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compute the table of an experiment, one row a treatment.
 
@@ -179,22 +114,29 @@ def tabulate(
         Differences of the adjusted costs to report.
     gains : DataFrame, optional
         What :func:`simulation.gains.peer_gains` returns; with it the table tells of the market.
+    counts : DataFrame, optional
+        What :func:`simulation.daily_rates.counts_of_runs` returns; with it violation rates have
+        intervals by days.
 
     Returns
     -------
     DataFrame
         Costs, at tariff and in resources, are means over the replicates, per run; ``_low`` and
-        ``_high`` end their 95 % intervals; ``:stored_at_*`` are changes at other values of stored
-        energy. Violation rates are pooled over the replicates: violated among all, or binding,
-        network-steps, with exact (Clopper and Pearson) intervals that take steps as independent;
+        ``_high`` end their 95 % intervals: Student's over the clusters of
+        :func:`simulation.intervals.clusters_of`; ``:stored_at_*`` are changes at other values of
+        stored energy. Violation rates are pooled over the replicates: violated among all, or
+        binding, network-steps; their ``_low`` and ``_high`` are Clopper and Pearson's, which take
+        steps as independent, ``_days_low`` and ``_days_high`` those of the bootstrap that resamples
+        calendar days, each with the steps of all replicates (see
+        :class:`simulation.tallies.DayTally`).
         ``violation_worst`` is that of the network with the highest rate in its binding steps.
         ``out_of_sample`` are the rates of the Monte Carlo checks, with Student's interval over
-        the replicates. ``market_`` are means over the replicates; of the ``gains_over_``, too,
+        the clusters. ``market_`` are means over the replicates; of the ``gains_over_``, too,
         with intervals, but for the worst, which is that of all replicates. Where treatments
         differ in their strategic peers, ``strategy`` and ``strategic_share`` tell which ones and
         how many, and ``markup_day:<n>`` what they ask, means over the replicates.
     """
-    finished = index[index.status == "finished"]
+    finished, clusters = index[index.status == "finished"], clusters_of(index)
     by_treatment = {str(name): runs for name, runs in finished.groupby("treatment", sort=False)}
     strategic = _strategic_peers_differ(finished)
     settings = [c for c in index.columns if c in DESCRIBED or ("." in c and ":" not in c)]
@@ -207,17 +149,21 @@ def tabulate(
         if len(runs):
             for cost in ("cost", "adjusted_cost", "resource_cost", "adjusted_resource_cost"):
                 if f"{cost}_eur" in runs:
-                    row |= _columns(cost, "eur", mean_interval(runs[f"{cost}_eur"]))
+                    costs = runs.set_index("replicate")[f"{cost}_eur"]
+                    row |= _columns(cost, "eur", mean_interval(costs, clusters))
             row["stored_energy_change_kwh"] = runs.stored_energy_change_kwh.mean()
             for comparison in compared:
                 reference = by_treatment.get(comparison.reference.get(str(treatment), ""))
                 if reference is not None:
-                    row |= _changes(runs, reference, comparison)
+                    row |= _changes(runs, reference, comparison, clusters)
             if strategic:
                 row |= _strategic_peers(runs)
             if gains is not None:
-                row |= _market(finished, str(treatment), gains[gains.treatment == treatment])
-            row |= _violations(runs)
+                own = gains[gains.treatment == treatment]
+                row |= _market(finished, str(treatment), own, clusters)
+            row |= _violations(runs, clusters)
+            if counts is not None and len(counts):
+                row |= _by_days(counts[counts.run_id.isin(runs.run_id)], row)
             for count in ("uncertified_clearings", "fallback_clearings", "clearings", "solves"):
                 row[count] = int(runs[count].sum())
             row["seconds_per_day"] = runs.total_s.sum() / runs.days.sum()
@@ -240,13 +186,13 @@ def adjusted_cost(runs: pd.DataFrame, cost: str, value: str | None = None) -> pd
 
 
 def _changes(
-    runs: pd.DataFrame, reference: pd.DataFrame, comparison: Comparison
+    runs: pd.DataFrame, reference: pd.DataFrame, comparison: Comparison, clusters: pd.Series
 ) -> dict[str, float]:
     """Relative changes of both costs against a reference."""
 
     def change(cost: str, value: str | None) -> Interval:
         own, other = (adjusted_cost(rows, cost, value) for rows in (runs, reference))
-        return _scaled(paired_change(own, other), comparison.sign)
+        return scaled(paired_change(own, other, clusters), comparison.sign)
 
     in_resources = f"{comparison.name}_in_resources"
     return {
@@ -255,12 +201,14 @@ def _changes(
     }
 
 
-def _savings(runs: pd.DataFrame, reference: pd.DataFrame, comparison: str) -> dict[str, float]:
+def _savings(
+    runs: pd.DataFrame, reference: pd.DataFrame, comparison: str, clusters: pd.Series
+) -> dict[str, float]:
     """What a treatment saves against a reference, at tariff and in resources. [EUR]"""
 
     def saved(cost: str, value: str | None) -> Interval:
         own, other = (adjusted_cost(rows, cost, value) for rows in (runs, reference))
-        return mean_interval((other - own).dropna())
+        return mean_interval((other - own).dropna(), clusters)
 
     return {
         **_by_value(f"{comparison}_saved_at_tariff", "eur", partial(saved, "cost_eur")),
@@ -274,7 +222,7 @@ def _by_value(name: str, unit: str, estimate: Callable[[str | None], Interval]) 
     return {**_columns(name, unit, estimate(None)), **at}
 
 
-def _violations(runs: pd.DataFrame) -> dict[str, Any]:
+def _violations(runs: pd.DataFrame, clusters: pd.Series) -> dict[str, Any]:
     """Violation rates of one treatment."""
     every, binding = pooled(runs, "all"), pooled(runs, "binding")
     network, of_worst = worst(binding)
@@ -291,12 +239,32 @@ def _violations(runs: pd.DataFrame) -> dict[str, Any]:
         out |= {f"violation_{scope}_events": tally.events, f"violation_{scope}_steps": tally.steps}
     for name in ("out_of_sample_all", "out_of_sample_binding"):
         if f"{name}_rate" in runs:
-            scenarios = runs[f"{name}_scenarios"]
+            checked = runs.set_index("replicate")
+            scenarios = checked[f"{name}_scenarios"]
             # A replicate in which nothing binds has no rate.
-            violated = (runs[f"{name}_rate"] * scenarios).fillna(0.0)
-            rate_of = ratio_interval(violated, scenarios)
+            violated = (checked[f"{name}_rate"] * scenarios).fillna(0.0)
+            rate_of = ratio_interval(violated, scenarios, clusters)
             low, high = np.clip([rate_of.low, rate_of.high], 0, 1)
             out |= _columns(name, "rate", Interval(rate_of.mean, low, high))
+    return out
+
+
+def _by_days(counts: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:
+    """Intervals by days of one treatment's violation rates."""
+    every, binding = pooled_by_day(counts, "all"), pooled_by_day(counts, "binding")
+    tallies = {
+        "all": sum(every.values(), start=DayTally()),
+        "binding": sum(binding.values(), start=DayTally()),
+        "worst": binding.get(row["violation_worst_network"], DayTally()),
+    }
+    out: dict[str, float] = {}
+    for scope, tally in tallies.items():
+        low, high = tally.interval(stream(0, "violations", str(row["treatment"]), scope))
+        name = f"violation_{scope}_rate_days"
+        out |= {
+            f"{name}_{end}": np.nan if at is None else at
+            for end, at in (("low", low), ("high", high))
+        }
     return out
 
 
@@ -318,19 +286,22 @@ def _strategic_peers(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _market(finished: pd.DataFrame, treatment: str, gains: pd.DataFrame) -> dict[str, Any]:
+def _market(
+    finished: pd.DataFrame, treatment: str, gains: pd.DataFrame, clusters: pd.Series
+) -> dict[str, Any]:
     """Key figures of the market under one treatment, what it saves, and who gains by it."""
     own = finished[finished.treatment == treatment]
     runs = own.filter(regex=f"^{MARKET}")
     out: dict[str, Any] = {str(column): float(runs[column].mean()) for column in runs}
     for (comparison, reference), rows in gains.groupby(["comparison", "reference"], sort=False):
-        out |= _savings(own, finished[finished.treatment == str(reference)], str(comparison))
-        by_run = pd.DataFrame([key_figures(run) for _, run in rows.groupby("replicate")])
+        other = finished[finished.treatment == str(reference)]
+        out |= _savings(own, other, str(comparison), clusters)
+        by_run = pd.DataFrame({k: key_figures(run) for k, run in rows.groupby("replicate")}).T
         out[f"{comparison}_worst_eur"] = by_run.pop("worst_eur").min()
         worst_off = rows.loc[rows.gain_eur.astype(float).idxmin()]
         out[f"{comparison}_worst_peer"] = f"{worst_off.peer_id} ({worst_off.kind})"
         for name, values in by_run.items():
-            out |= _columns(str(comparison), str(name), mean_interval(values.dropna()))
+            out |= _columns(str(comparison), str(name), mean_interval(values.dropna(), clusters))
     return out
 
 
@@ -341,9 +312,3 @@ def _columns(name: str, unit: str, interval: Interval) -> dict[str, float]:
         f"{name}_{unit}_low": interval.low,
         f"{name}_{unit}_high": interval.high,
     }
-
-
-def _scaled(interval: Interval, factor: float) -> Interval:
-    """Multiply an interval by a factor, which may be negative."""
-    ends = sorted((factor * interval.low, factor * interval.high))
-    return Interval(factor * interval.mean, *ends)

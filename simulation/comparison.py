@@ -14,11 +14,11 @@ from configs.files import read_text
 from configs.limits import SETTINGS_BYTES
 from configs.schema import MINUTES_PER_DAY
 from configs.yaml_text import parse
-from simulation.kpis import CONFIDENCE, REPLICATES
 from simulation.rationality import KINDS, SAME_DRAWS, gains_over, rationality
 from simulation.run_folders import read_summary
 from simulation.stored_value import STORED_VALUE
 from simulation.streams import stream
+from simulation.tallies import CONFIDENCE, REPLICATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from simulation.analysis import mean_interval, pooled
+from simulation.analysis import pooled
 from simulation.experiment_report import line
-from simulation.kpis import CONFIDENCE, REPLICATES
+from simulation.intervals import clusters_of, mean_interval
 from simulation.rationality import KINDS, peer_worth
 from simulation.stored_value import ADJUSTED
 from simulation.streams import stream
+from simulation.tallies import CONFIDENCE, REPLICATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,11 @@ FEW = 10
 NOTES = f"""\
 - Means of differences per run against the first level of the factor, between runs that are equal in
   all other factors and in the replicate; a factor that is never varied alone has none. In brackets
-  95 % intervals over the replicates: Student's, and the percentiles of {REPLICATES} bootstrap
-  samples. Both take the pairs of a replicate together, as they share weather and peers. With fewer
-  than {FEW} replicates the bootstrap's is too narrow, and stands in `effects.csv` only; a single
-  replicate has none.
+  95 % intervals over the starts of the replicates, or over the replicates where all start on the
+  same day: Student's, and the percentiles of {REPLICATES} bootstrap samples. Both take the pairs of
+  replicates with the same start together, as they share the weather, and hold given the seeds that
+  starts share. With fewer than {FEW} starts the bootstrap's is too narrow, and stands in
+  `effects.csv` only; a single start has none.
 - What is *left to* a peer is what it receives less what it pays and bears in a run, the change of
   its stored energy credited.
 """
@@ -45,8 +47,8 @@ def effects(index: pd.DataFrame, factors: Sequence[str], folder: Path) -> pd.Dat
         d_r = \frac{1}{|P_r|} \sum_{(a, b) \in P_r} (y_a - y_b) ,
 
     with the pairs :math:`P_r` of runs of replicate r that differ in this factor alone, a at the
-    level and b at the first one. What is resampled are the R values :math:`d_r`: treatments are
-    chosen, only replicates are drawn.
+    level and b at the first one. What is resampled are clusters of replicates, see
+    :func:`simulation.intervals.clusters_of`: treatments are chosen, only the weather is drawn.
 
     Parameters
     ----------
@@ -62,9 +64,10 @@ def effects(index: pd.DataFrame, factors: Sequence[str], folder: Path) -> pd.Dat
     DataFrame
         One row a factor, level and figure of :data:`FIGURES`: ``mean_difference``, Student's
         ``low`` and ``high``, ``bootstrap_low`` and ``bootstrap_high``, and the numbers of
-        ``replicates`` and ``pairs``. Levels are text. Empty if there is no pair.
+        ``replicates``, ``clusters`` of them and ``pairs``. Levels are text. Empty if there is no
+        pair.
     """
-    finished = index[index.status == "finished"]
+    finished, clusters = index[index.status == "finished"], clusters_of(index)
     measured = finished[[*factors, "replicate"]].join(_figures(finished, folder))
     rows = []
     for factor in factors:
@@ -79,7 +82,7 @@ def effects(index: pd.DataFrame, factors: Sequence[str], folder: Path) -> pd.Dat
                 if len(change):
                     place = {"factor": factor, "level": str(level), "reference": str(first)}
                     rng = stream(0, "effects", *place.values(), figure)
-                    rows.append({**place, "figure": figure, **_effect(change, rng)})
+                    rows.append({**place, "figure": figure, **_effect(change, clusters, rng)})
     return pd.DataFrame(rows)
 
 
@@ -98,7 +101,7 @@ def as_markdown(effects: pd.DataFrame) -> str:
             )
         )
         cells = [row["factor"], row["level"], row["reference"], FIGURES[row["figure"]]]
-        shown = bootstrap if row["replicates"] >= FEW else ""
+        shown = bootstrap if row["clusters"] >= FEW else ""
         cells += [f"{mean} {student}".strip(), shown or "–"]
         lines.append(line([*cells, f"{row['replicates']} ({row['pairs']} pairs)"]))
     return "\n".join([*lines, "", NOTES])
@@ -124,14 +127,17 @@ def _figures(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, index=runs.index)
 
 
-def _effect(change: pd.Series, rng: np.random.Generator) -> dict[str, Any]:
-    """Mean of paired differences, with its intervals over the replicates."""
-    by_replicate = change.groupby(level="replicate").mean().to_numpy()
-    n = len(by_replicate)
-    student = mean_interval(by_replicate)
+def _effect(change: pd.Series, clusters: pd.Series, rng: np.random.Generator) -> dict[str, Any]:
+    """Mean of paired differences, with its intervals over the clusters of replicates."""
+    by_replicate = change.groupby(level="replicate").mean()
+    student = mean_interval(by_replicate, clusters)
+    grouped = by_replicate.groupby(clusters.reindex(by_replicate.index))
+    total, size = grouped.sum().to_numpy(), grouped.size().to_numpy()
+    n = len(total)
     low = high = np.nan
     if n > 1:
-        means = by_replicate[rng.integers(n, size=(REPLICATES, n))].mean(axis=1)
+        drawn = rng.integers(n, size=(REPLICATES, n))
+        means = total[drawn].sum(axis=1) / size[drawn].sum(axis=1)
         low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {
         "mean_difference": student.mean,
@@ -139,6 +145,7 @@ def _effect(change: pd.Series, rng: np.random.Generator) -> dict[str, Any]:
         "high": student.high,
         "bootstrap_low": float(low),
         "bootstrap_high": float(high),
-        "replicates": n,
+        "replicates": len(by_replicate),
+        "clusters": n,
         "pairs": len(change),
     }

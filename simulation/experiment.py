@@ -198,6 +198,7 @@ def report(
         Number of failed runs.
     """
     from simulation.analysis import comparisons, tabulate  # noqa: PLC0415
+    from simulation.daily_rates import counts_of_runs  # noqa: PLC0415
     from simulation.effects import as_markdown, effects  # noqa: PLC0415
     from simulation.experiment_report import as_text, markdown  # noqa: PLC0415
     from simulation.figures import draw  # noqa: PLC0415
@@ -208,7 +209,7 @@ def report(
     compared = comparisons(experiment)
     gained = compared_gains(experiment)
     gains = peer_gains(listed, folder / "runs", gained) if gained else None
-    table = tabulate(listed, compared, gains)
+    table = tabulate(listed, compared, gains, counts_of_runs(listed, folder / "runs"))
     if gains is not None:
         _write(gains, folder / "gains")
     _write(listed, folder / "index")

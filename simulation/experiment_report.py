@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from simulation.daily_rates import interval_of
 from simulation.rationality import TOLERANCE_EUR
 from simulation.stored_value import VALUES
 
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 CHECKED = "out_of_sample_binding_rate"
 VIOLATION_NOTES = """\
-- Violations are AC violations per network and step, pooled over the replicates, with exact (Clopper
-  and Pearson) intervals; they take steps as independent, and are too narrow as far as violations
-  come in rows. *Binding* are the steps in which a grid limit binds in the clearing.
+- Violations are AC violations per network and step, pooled over the replicates, with 95 % intervals
+  by days: a bootstrap that resamples calendar days, each with the steps of all replicates on it,
+  given their seeds. `table.csv` has those of Clopper and Pearson, too, which take steps as
+  independent. *Binding* are the steps in which a grid limit binds in the clearing.
 - *Monte Carlo*, where asked for, repeats cleared steps with forecast errors that their clearing
-  did not know; Student's interval over the replicates.
+  did not know; Student's interval over the starts. It tests the promise on the average of
+  situations, not given the one at hand, and what really came is among its draws.
 """
 COST_NOTES = """\
 - The cost *at tariff* (total operational cost) is what the community pays at the supplier's prices.
@@ -40,11 +43,16 @@ COST_NOTES = """\
 NOTES = f"""\
 {COST_NOTES}\
 - Reductions and premiums are computed from adjusted costs: differences on common random numbers
-  over the reference's cost, both summed over the replicates, with Student's interval.
+  over the reference's cost, both summed over the replicates, with Student's interval. Replicates
+  with the same start share the weather and are one in all these intervals, which hold given the
+  seeds that starts share.
 {VIOLATION_NOTES}\
 - The *worst network* is the one with the highest rate in its binding steps, picked after the fact.
-- *Uncertified* are network-steps whose worst-case violation probability exceeds the promise; only
-  the Wasserstein methods try to keep it. *Fallbacks* are clearings that did not settle.
+- *Uncertified* are network-steps in which the method does not keep what it promises: that of joint
+  methods is the certificate, that of the others the margin of every single limit. *Fallbacks* are
+  clearings in which a solver failed.
+- *Perfect foresight* is a benchmark, no bound: it takes the forecast errors away, but the window
+  still ends, and a run without errors can come out dearer.
 - Time is that of one process, per simulated day.
 """
 MARKET_NOTES = f"""\
@@ -324,7 +332,7 @@ def _row(row: pd.Series, compared: Sequence[Comparison]) -> list[str]:
 
 def _interval(row: pd.Series, name: str, form: str) -> str:
     """Show a mean with its interval."""
-    mean, low, high = (row.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high"))
+    mean, low, high = (row.get(column, np.nan) for column in (name, *interval_of(name, row.index)))
     if pd.isna(mean):
         return "–"
     # z: a difference that rounds to zero has no direction.
@@ -338,7 +346,8 @@ def _rate(row: pd.Series, scope: str) -> str:
     if not row[f"{name}_steps"]:
         return "no steps"
     network = f"{row.violation_worst_network}: " if scope == "worst" else ""
-    rate, low, high = (100 * row[f"{name}_rate{end}"] for end in ("", "_low", "_high"))
+    ends = interval_of(f"{name}_rate", row.index)
+    rate, low, high = (100 * row[column] for column in (f"{name}_rate", *ends))
     counts = f"{row[f'{name}_events']:.0f}/{row[f'{name}_steps']:.0f}"
     return f"{network}{rate:.1f} % [{low:.1f}, {high:.1f}] ({counts})"
 

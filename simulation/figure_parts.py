@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from simulation.daily_rates import interval_of
 from simulation.palette import BLUE, ORANGE, SKY
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def dots(
 def bars(table: pd.DataFrame, column: str, scale: float) -> NDArray[np.float64]:
     """Distances of an interval's ends from the mean, (2, n); none where there is no interval."""
     mean = table[column].to_numpy(float)
-    low, high = (table[f"{column}_{end}"].to_numpy(float) for end in ("low", "high"))
+    low, high = (table[end].to_numpy(float) for end in interval_of(column, table.columns))
     distance: NDArray[np.float64] = scale * np.abs(np.stack([mean - low, high - mean]))
     return np.nan_to_num(distance)
 

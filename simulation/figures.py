@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from simulation.daily_rates import interval_of
 from simulation.figure_parts import (
     STYLE,
     bars,
@@ -148,7 +149,7 @@ def reliability(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure | None:
     n_rows = -(-len(held) // n_columns)
     figure = Figure(figsize=(1.0 + 2.3 * n_columns, 0.8 + 2.3 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    top = 100 * float(np.nanmax(table["violation_binding_rate_high"]))
+    top = 100 * float(np.nanmax(table[interval_of("violation_binding_rate", table.columns)[1]]))
     largest = 100 * float(table["market.risk_level"].max())
     for ax, (method, runs) in zip(axes.flat, held, strict=False):
         ax.plot([0, 100], [0, 100], color=BLACK, linewidth=0.8, linestyle="--", label="promised")

@@ -2,125 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from scipy.stats import binomtest
+from simulation.tallies import DayTally, ScenarioTally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from grid.violations import MissedLimit
+    import numpy as np
+
+    from grid.violations import MissedLimit, Violation
     from market.exchange import Coordination
     from simulation.records import Check
+    from simulation.tallies import Rate
 
-CONFIDENCE = 0.95
-REPLICATES = 2000
-"""Bootstrap samples of an interval."""
-
-
-@dataclass
-class Tally:
-    """Violated among observed network-steps."""
-
-    events: int = 0
-    steps: int = 0
-
-    def add(self, *, violated: bool) -> None:
-        """Count one network and step."""
-        self.steps += 1
-        self.events += violated
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.events + other.events, self.steps + other.steps)
-
-    def summary(self) -> dict[str, float | int | None]:
-        """Return rate and exact (Clopper and Pearson, Biometrika 26, 1934) 95 % interval."""
-        if not self.steps:
-            return {"events": 0, "steps": 0, "rate": None, "ci_low": None, "ci_high": None}
-        interval = binomtest(self.events, self.steps).proportion_ci(CONFIDENCE, method="exact")
-        return {
-            "events": self.events,
-            "steps": self.steps,
-            "rate": self.events / self.steps,
-            "ci_low": float(interval.low),
-            "ci_high": float(interval.high),
-        }
+T = TypeVar("T", DayTally, ScenarioTally)
 
 
 @dataclass
-class ScenarioTally:
-    """Violated among checked scenarios, by day of the run and day of the error.
+class Excess:
+    """How far violations of one kind exceed their limits."""
 
-    Scenarios of one step share a schedule, and those of one error day share the weather, in every
-    step that draws on that day. So the interval is that of the pigeonhole bootstrap [1]_, which
-    resamples both kinds of days, each with replacement.
+    n: int = 0
+    total_pu: float = 0.0
+    largest_pu: float = 0.0
 
-    References
-    ----------
-    .. [1] A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1(2), 2007,
-       doi:10.1214/07-AOAS122.
-    """
+    def add(self, excess_pu: float) -> None:
+        """Add one violation. [p.u.]"""
+        self.n += 1
+        self.total_pu += excess_pu
+        self.largest_pu = max(self.largest_pu, excess_pu)
 
-    network_steps: int = 0
-    events: Counter[tuple[int, int]] = field(default_factory=Counter)
-    scenarios: Counter[tuple[int, int]] = field(default_factory=Counter)
-
-    def add(self, run_day: int, error_day: Iterable[int], violated: Iterable[bool]) -> None:
-        """Count the scenarios of one network and step."""
-        self.network_steps += 1
-        for day, event in zip(error_day, violated, strict=True):
-            self.scenarios[run_day, int(day)] += 1
-            if event:
-                self.events[run_day, int(day)] += 1
-
-    def __add__(self, other: ScenarioTally) -> ScenarioTally:
-        out = ScenarioTally(self.network_steps + other.network_steps)
-        for tally in (self, other):
-            out.events.update(tally.events)
-            out.scenarios.update(tally.scenarios)
-        return out
-
-    def summary(self, rng: np.random.Generator) -> dict[str, float | int | None]:
-        """Return rate and bootstrap 95 % interval.
-
-        Without any event (or with nothing else) there is nothing to resample. Then the far end is
-        that of Clopper and Pearson with every error day as one trial: a day with at least one
-        event is at least as probable as a scenario is to be one.
-        """
-        total, n = self.events.total(), self.scenarios.total()
-        out: dict[str, float | int | None] = {
-            "network_steps": self.network_steps,
-            "scenarios": n,
-            "rate": None,
-            "ci_low": None,
-            "ci_high": None,
-        }
-        if n:
-            low, high = self._interval(rng) if 0 < total < n else self._interval_of_days(total)
-            out |= {"rate": total / n, "ci_low": low, "ci_high": high}
-        return out
-
-    def _interval(self, rng: np.random.Generator) -> tuple[float, float]:
-        run_day, error_day = (sorted(set(days)) for days in zip(*self.scenarios, strict=True))
-        events, scenarios = (
-            np.array([[count[r, e] for e in error_day] for r in run_day], dtype=float)
-            for count in (self.events, self.scenarios)
-        )
-        of_run, of_error = (
-            rng.multinomial(m, np.full(m, 1 / m), REPLICATES) for m in scenarios.shape
-        )
-        drawn = ((of_run @ scenarios) * of_error).sum(axis=1)
-        rate = ((of_run @ events) * of_error).sum(axis=1)[drawn > 0] / drawn[drawn > 0]
-        low, high = np.quantile(rate, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high)
-
-    def _interval_of_days(self, total: int) -> tuple[float, float]:
-        n_days = len({error_day for _, error_day in self.scenarios})
-        days = binomtest(n_days if total else 0, n_days).proportion_ci(CONFIDENCE, method="exact")
-        return float(days.low), float(days.high)
+    def summary(self) -> dict[str, float]:
+        """Return number, mean and largest."""
+        return {"n": self.n, "mean_pu": self.total_pu / self.n, "largest_pu": self.largest_pu}
 
 
 @dataclass
@@ -161,9 +78,11 @@ class RunTotals:
         Bids that an operator refused.
     causes : dict of str to int
         Single violations by cause.
+    excesses : dict of str to Excess
+        How far single violations exceed their limits, by kind.
     certificates : list of float
         Certified violation probabilities of the steps in which a grid limit binds.
-    every, binding : dict of str to Tally
+    every, binding : dict of str to DayTally
         AC violations by network, over all steps and over those in which a grid limit binds.
     checked, checked_binding : dict of str to ScenarioTally
         The same of the Monte Carlo checks.
@@ -187,9 +106,10 @@ class RunTotals:
     passes: int = 0
     rejected_bids: int = 0
     causes: dict[str, int] = field(default_factory=dict)
+    excesses: dict[str, Excess] = field(default_factory=dict)
     certificates: list[float] = field(default_factory=list)
-    every: dict[str, Tally] = field(default_factory=dict)
-    binding: dict[str, Tally] = field(default_factory=dict)
+    every: dict[str, DayTally] = field(default_factory=dict)
+    binding: dict[str, DayTally] = field(default_factory=dict)
     checked: dict[str, ScenarioTally] = field(default_factory=dict)
     checked_binding: dict[str, ScenarioTally] = field(default_factory=dict)
 
@@ -264,12 +184,11 @@ class RunTotals:
         """Share of the steps in which a solver failed."""
         return self.fallback_steps / self.steps if self.steps else 0.0
 
-    def add_replay(self, network: str, *, violated: bool, binding: bool) -> None:
-        """Count one network and step."""
-        self.every.setdefault(network, Tally()).add(violated=violated)
-        tally = self.binding.setdefault(network, Tally())
+    def add_replay(self, network: str, day: int, *, violated: bool, binding: bool) -> None:
+        """Count one network and step of a day of the run."""
+        self.every.setdefault(network, DayTally()).add(day, violated=violated)
         if binding:
-            tally.add(violated=violated)
+            self.binding.setdefault(network, DayTally()).add(day, violated=violated)
 
     def add_check(self, run_day: int, check: Check) -> None:
         """Count the scenarios of one network and step."""
@@ -277,10 +196,12 @@ class RunTotals:
             tally = tallies.setdefault(check.network, ScenarioTally())
             tally.add(run_day, check.day.tolist(), check.violated.tolist())
 
-    def add_causes(self, causes: Iterable[str]) -> None:
-        """Count single violations by cause."""
-        for cause in causes:
-            self.causes[cause] = self.causes.get(cause, 0) + 1
+    def add_violations(self, violations: Iterable[Violation]) -> None:
+        """Count single violations by cause, and measure them by kind."""
+        for violation in violations:
+            self.causes[violation.cause] = self.causes.get(violation.cause, 0) + 1
+            if isfinite(violation.excess):
+                self.excesses.setdefault(violation.kind, Excess()).add(violation.excess)
 
     @property
     def total_cost_eur(self) -> float:
@@ -290,31 +211,45 @@ class RunTotals:
     @property
     def violated_steps(self) -> int:
         """Network-steps with any violation."""
-        return sum(tally.events for tally in self.every.values())
+        return sum(tally.events.total() for tally in self.every.values())
 
-    def delivered(self) -> dict[str, Any]:
+    def delivered(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return delivered violation rates over all and over binding steps."""
-        out: dict[str, Any] = {}
-        for name, tallies in (("all", self.every), ("binding", self.binding)):
-            together = sum(tallies.values(), start=Tally())
-            out[name] = {
-                "together": together.summary(),
-                **{network: tallies.get(network, Tally()).summary() for network in self.networks},
-            }
-        return out
+        scopes = {"all": self.every, "binding": self.binding}
+        return {
+            scope: rates(tallies, self.networks, DayTally, rng) for scope, tallies in scopes.items()
+        }
 
     def out_of_sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return violation rates of the Monte Carlo checks; empty without checks."""
         if not self.checked:
             return {}
-        out: dict[str, Any] = {}
-        for name, tallies in (("all", self.checked), ("binding", self.checked_binding)):
-            together = sum(tallies.values(), start=ScenarioTally())
-            out[name] = {
-                "together": together.summary(rng),
-                **{
-                    network: tallies.get(network, ScenarioTally()).summary(rng)
-                    for network in self.networks
-                },
-            }
-        return out
+        scopes = {"all": self.checked, "binding": self.checked_binding}
+        return {
+            scope: rates(tallies, self.networks, ScenarioTally, rng)
+            for scope, tallies in scopes.items()
+        }
+
+
+def rates(
+    tallies: Mapping[str, T],
+    networks: Iterable[str],
+    make: Callable[[], T],
+    rng: np.random.Generator,
+) -> dict[str, Rate]:
+    """Rates of all networks together and of each.
+
+    Parameters
+    ----------
+    tallies : mapping of str to DayTally or ScenarioTally
+        Counts of the networks in which anything was counted.
+    networks : iterable of str
+        All networks.
+    make : callable
+        Makes a tally that has counted nothing.
+    rng : Generator
+        Draws the bootstrap samples.
+    """
+    together = sum(tallies.values(), start=make())
+    each = {network: tallies.get(network, make()) for network in networks}
+    return {name: tally.summary(rng) for name, tally in {"together": together, **each}.items()}

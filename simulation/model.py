@@ -539,6 +539,7 @@ class CoSimulation(mesa.Model):
         self.tables.write_step(record)
         self.market_totals.add(record)
         totals, hours = self.totals, self.roster.step_hours
+        day = self.now // self.config.steps_per_day
         totals.add_step(record.fallback)
         totals.add_costs({name: float(eur.sum()) for name, eur in record.settled.costs.items()})
         energy = hours * record.settled.trades.power_kw
@@ -547,14 +548,14 @@ class CoSimulation(mesa.Model):
         for d, network in enumerate(self.roster.network):
             found = record.replayed.violations[d]
             audit = record.cleared.result.audits[d][record.k]
-            totals.add_replay(network, violated=bool(found), binding=audit.binding)
-            totals.add_causes(violation.cause for violation in found)
+            totals.add_replay(network, day, violated=bool(found), binding=audit.binding)
+            totals.add_violations(found)
             for limit in record.replayed.missed[d]:
                 totals.add_missed(network, limit)
             if record.replayed.replays[d] is None:
                 totals.add_power_flow_failure(network)
         for check in record.checks:
-            totals.add_check(self.now // self.config.steps_per_day, check)
+            totals.add_check(day, check)
 
 
 def _row_values(replay: ReplayResult, substation_kva: float) -> Array:

@@ -11,9 +11,14 @@ own issue step.
 can be: generation from nothing to its rating, loads not below zero (nor below the data where
 reactive load is negative). Every peer scales the result to its devices as it scales reality.
 
+**What it tests.** The errors of the coming days are drawn whatever the situation: a check holds the
+promise against the average of situations (its marginal), not against the one at hand, which the
+weights of the samples aim at (its conditional). The error that the step itself will see is one of
+them, so that a check and the replay of the step are not independent.
+
 **Intervals.** The table ``out_of_sample`` gives Clopper and Pearson's interval of every check,
 which takes its scenarios as independent; those of neighbouring hours of one day are not, so it is
-too narrow. The summary's intervals resample days: see :class:`simulation.kpis.ScenarioTally`.
+too narrow. The summary's intervals resample days: see :class:`simulation.tallies.ScenarioTally`.
 
 Nothing of a check reaches agents or clearings: a run gives the same tables with and without. With
 ``forecast.perfect_foresight`` no forecast errs, so nothing is checked.

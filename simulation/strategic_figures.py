@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from simulation.daily_rates import interval_of
 from simulation.figure_parts import bars, rate_axis, with_legend
 from simulation.palette import BLACK, BLUE, GREY, ORANGE, RED
 from simulation.strategic_peers import MARKUP
@@ -88,7 +89,8 @@ def strategic_violation(table: pd.DataFrame, _: Sequence[Comparison]) -> Figure 
         for place, entry in enumerate(series):
             if entry[0] in runs:
                 _curve(ax, runs, entry, scale=100, shift=2 * (place - 1))
-    ends = [f"{column}{end}" for column, *_ in series for end in ("", "_high")]
+    columns = [column for column, *_ in series]
+    ends = columns + [interval_of(column, table.columns)[1] for column in columns]
     top = 100 * float(table.filter(items=ends).max().max())
     for ax in axes[0]:
         ax.set_ylim(0, max(1.05 * top, 1.0))

@@ -88,9 +88,10 @@ def summarise(model: CoSimulation, wall_s: float) -> dict[str, Any]:
             "min": float(certificates.min()) if len(certificates) else None,
             "max": float(certificates.max()) if len(certificates) else None,
         },
-        "delivered_violation": totals.delivered(),
+        "delivered_violation": totals.delivered(stream(model.config.seed, "delivered")),
         "out_of_sample": totals.out_of_sample(stream(model.config.seed, "out_of_sample")),
         "violations_by_cause": totals.causes,
+        "violation_excess": {kind: one.summary() for kind, one in totals.excesses.items()},
         "clearings": totals.clearings,
         "solves": totals.passes,
         "uncertified_clearings": totals.uncertified,
@@ -144,13 +145,16 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
         f"{s['energy_traded_across_kwh']:,.0f} kWh across networks",
         *_market_lines(s["market"]),
         f"promised violation probability <= {s['promised_violation_probability']:.1%} "
-        "per network and step; delivered in AC:",
+        "per network and step; delivered in AC, with 95 % intervals by days:",
     ]
     for scope, of_scope in s["delivered_violation"].items():
         for network, tally in of_scope.items():
             lines.append(f"  {scope:<8}{network:<16}{_rate(tally)}")
     if s["out_of_sample"]:
-        lines.append("Monte Carlo with errors that no clearing had learnt, in AC:")
+        lines.append(
+            "Monte Carlo, on the average of situations, with errors that no clearing had "
+            "learnt, in AC:"
+        )
         for scope, of_scope in s["out_of_sample"].items():
             for network, tally in of_scope.items():
                 lines.append(f"  {scope:<8}{network:<16}{_scenario_rate(tally)}")
@@ -163,6 +167,7 @@ def as_text(summary: dict[str, Any], folder: Path) -> str:
     if s["violations_by_cause"]:
         causes = ", ".join(f"{name} {n}" for name, n in sorted(s["violations_by_cause"].items()))
         lines.append(f"single violations by cause: {causes}")
+        lines += [_excess(kind, one) for kind, one in s["violation_excess"].items()]
     lines += [
         f"clearings {s['clearings']} ({s['solves']} solves), uncertified network-steps "
         f"{s['uncertified_clearings']}, steps with fallbacks {s['fallback_steps']}, rejected bids "
@@ -289,8 +294,16 @@ def _rate(tally: dict[str, Any]) -> str:
     if not tally["steps"]:
         return "no steps"
     return (
-        f"{tally['rate']:7.2%}  [{tally['ci_low']:.2%}, {tally['ci_high']:.2%}]  "
+        f"{tally['rate']:7.2%}  [{tally['ci_days_low']:.2%}, {tally['ci_days_high']:.2%}]  "
         f"{tally['events']} of {tally['steps']} network-steps"
+    )
+
+
+def _excess(kind: str, excess: dict[str, float]) -> str:
+    """Say how far violations of one kind exceed their limits."""
+    return (
+        f"  {kind.replace('_', ' ')}: {excess['n']} times, by {excess['mean_pu']:.2g} p.u. in the "
+        f"mean, {excess['largest_pu']:.2g} p.u. at most"
     )
 
 

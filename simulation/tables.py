@@ -11,7 +11,7 @@ from agents.prosumer import registration
 from market.costs import imbalance_cost
 from market.price_blocks import PriceBlocks
 from market.uplift import dso_surplus
-from simulation.kpis import Tally
+from simulation.tallies import Tally
 
 if TYPE_CHECKING:
     import datetime as dt

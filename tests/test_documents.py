@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -9,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from configs.loading import shipped
 from configs.schema import GridModel, Market, Matching, MethodName, PricingName
 from market.costs import COMPONENTS
 from market.fallbacks import FALLBACKS
@@ -163,6 +165,27 @@ def test_every_symbol_has_a_code_name_and_a_unit():
         assert n_units in (1, n_names), symbols
         assert unit, symbols
         assert meaning, symbols
+
+
+def evidence():
+    """Commands of the table of claims."""
+    table = text_of(MODEL).partition("\n## 9. Claims and their evidence\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|\n").split("|") for line in table.splitlines() if line.startswith("|")]
+    return [command.strip().strip("`") for _, command in rows[2:]]
+
+
+def test_commands_that_show_the_claims_exist():
+    assert len(evidence()) > 30
+    experiments = set(shipped("experiments"))
+    for command in evidence():
+        python, *words = shlex.split(command)
+        assert python == "python", command
+        for path in (word for word in words if word.endswith(".py")):
+            assert (ROOT / path).is_file(), command
+        if words[0] == "-m" and words[1] != "pytest":
+            assert (ROOT / f"{words[1].replace('.', '/')}.py").is_file(), command
+        if words[:2] == ["-m", "simulation.experiment"]:
+            assert words[2] in experiments, command
 
 
 def constraint_labels():

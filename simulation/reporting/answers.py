@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulation.reporting.blocks import NONE, Answer, count, number, percent
 from simulation.reporting.drawing import moment
+from simulation.reporting.risk_views import judged, shown_interval
 
 if TYPE_CHECKING:
     from simulation.base_saving import Saving
@@ -171,23 +172,27 @@ def _violation(run: RunData) -> Answer:
 
 
 def verdict(tally: dict[str, Any], promised: float) -> str:
-    """Judge a promise by the 95 % interval of what was delivered."""
+    """Judge a promise by the 95 % intervals of what was delivered, by days and by steps."""
     if not tally["steps"]:
         return "No grid limit was binding: nothing put the promise to the test."
-    if tally["ci_high"] <= promised:
-        return "The promise was kept: the whole interval lies below it."
-    if tally["ci_low"] > promised:
-        return "The promise was broken: the whole interval lies above it."
-    return "Consistent with the promise, but the interval reaches both sides of it."
+    intervals = [shown_interval(tally), (tally["ci_low"], tally["ci_high"])]
+    return {
+        "kept": "The promise was kept: its intervals, by days and by steps, lie below it.",
+        "broken": "The promise was broken: its intervals, by days and by steps, lie above it.",
+        "consistent": "Consistent with the promise, but an interval, by days or by steps, "
+        "reaches both sides of it.",
+    }[judged(intervals, promised)]
 
 
 def tally_text(tally: dict[str, Any]) -> str:
     """Write a rate with its counts and its interval."""
     if not tally["steps"]:
         return "no steps"
+    low, high = shown_interval(tally)
+    kind = "interval by days" if "ci_days_low" in tally else "interval"
     return (
         f"{percent(tally['rate'], '.2f')} ({tally['events']:,} of {tally['steps']:,}; 95 % "
-        f"interval {100 * tally['ci_low']:.2f} to {percent(tally['ci_high'], '.2f')})"
+        f"{kind} {100 * low:.2f} to {percent(high, '.2f')})"
     )
 
 

@@ -87,7 +87,7 @@ def _facts(run: RunData) -> Table:
             (f"fallback: {name.replace('_', ' ')}", number(n))
             for name, n in (s.get("fallbacks") or {}).items()
         ),
-        ("network-steps without certificate", number(s["uncertified_clearings"])),
+        ("network-steps without their promise", number(s["uncertified_clearings"])),
         ("network-steps with a binding grid limit", number(float(clearing.binding.sum()))),
         ("largest slack of a voltage row [p.u.]", significant(clearing.slack_pu.max())),
         (

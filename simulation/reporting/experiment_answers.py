@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulation.reporting.blocks import NONE, Answer, count, number
 from simulation.reporting.picks import largest, smallest
+from simulation.reporting.risk_views import verdict_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ def answers(data: ExperimentData) -> list[Answer]:
             "Clearings with a fallback",
             number(_sum(table, "fallback_clearings")),
             f"of {number(_sum(table, 'clearings'))} clearings in all runs; "
-            f"{number(_sum(table, 'uncertified_clearings'))} network-steps without certificate",
+            f"{number(_sum(table, 'uncertified_clearings'))} network-steps without their promise",
         ),
     ]
 
@@ -88,19 +89,15 @@ def _traded(data: ExperimentData) -> Answer:
 def _promises(table: pd.DataFrame) -> Answer:
     """How many treatments kept what they promised in binding steps."""
     label = "Treatments that kept their promise where it binds"
-    needed = {"market.risk_level", "violation_binding_rate_low", "violation_binding_rate_high"}
-    if not needed <= set(table):
+    if not {"market.risk_level", "violation_binding_rate_low"} <= set(table):
         return Answer(label, NONE, "no rates in the table")
-    rates = table[table.violation_binding_rate_low.notna()]
-    promised = rates["market.risk_level"].astype(float)
-    kept = int((rates.violation_binding_rate_high <= promised).sum())
-    broken = int((rates.violation_binding_rate_low > promised).sum())
+    verdicts = [verdict_of(row) for _, row in table.iterrows()]
+    kept, broken, open_ = (verdicts.count(word) for word in ("kept", "broken", "consistent"))
     return Answer(
         label,
-        f"{kept} of {len(rates)}",
-        f"with the whole 95 % interval below the promise; {broken} broke it (whole interval "
-        f"above), {len(rates) - kept - broken} are consistent with it, but have too few binding "
-        "steps to tell",
+        f"{kept} of {kept + broken + open_}",
+        f"with both 95 % intervals, by days and by steps, below the promise; {broken} broke it "
+        f"(both above), {open_} are consistent with it, but have too few binding steps to tell",
     )
 
 

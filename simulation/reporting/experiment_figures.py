@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulation.daily_rates import interval_of
 from simulation.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SERIES, SKY
 from simulation.reporting.drawing import empty_figure, safe, zero_line
 
@@ -94,7 +95,8 @@ def _dots(
 
 def _interval(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
     """Mean and ends of a column, missing ends as NaN."""
-    columns = {"mean": column, "low": f"{column}_low", "high": f"{column}_high"}
+    low, high = interval_of(column, table.columns)
+    columns = {"mean": column, "low": low, "high": high}
     out = table.reindex(columns=list(columns.values())).astype(float)
     return scale * out.set_axis(list(columns), axis="columns")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulation.daily_rates import interval_of
 from simulation.reporting.blocks import (
     NONE,
     Code,
@@ -29,6 +30,7 @@ from simulation.reporting.experiment_figures import (
     saving_figure,
 )
 from simulation.reporting.picks import largest, smallest
+from simulation.reporting.risk_views import MARGINAL, verdict_of
 from simulation.stored_value import ADJUSTED
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 MOST_RUNS = 1_000
 """Rows of the table of runs."""
 _INTERVALS = (
-    "Dots are means over the replicates, bars Student's 95 % intervals; without bars there is one "
-    "replicate only."
+    "Dots are means over the replicates, bars Student's 95 % intervals, in which replicates with "
+    "the same start are one; without bars there is one start only."
 )
 _COSTS = (
     "Adjusted costs credit what the batteries hold more at the end of a run than at its start, "
@@ -108,10 +110,11 @@ def promise(data: ExperimentData) -> Section:
         "Delivered violation rates",
         rate_figure(table),
         seen,
-        "Rates are pooled over the replicates. Bars are 95 % intervals: exact ones (Clopper and "
-        "Pearson) of the AC replay, which take steps as independent; Student's over the "
-        "replicates of the Monte Carlo checks. Upright strokes are the promises. Binding are the "
-        "network-steps where a grid limit shapes the clearing; rates over all steps flatter.",
+        "Rates are pooled over the replicates. Bars are 95 % intervals: of the AC replay those of "
+        "a bootstrap that resamples calendar days (Clopper and Pearson's stand in table.csv), of "
+        "the Monte Carlo checks Student's over the starts. Upright strokes are the promises. "
+        "Binding are the network-steps where a grid limit shapes the clearing; rates over all "
+        f"steps flatter. {MARGINAL}",
     )
     return Section("promise", "Promised and delivered", [picture, _rate_table(table)])
 
@@ -128,31 +131,20 @@ def _rate_table(table: pd.DataFrame) -> Table:
         cells = [text_cell(row.treatment), _percent_cell(row.get("market.risk_level"))]
         for scope in ("binding", "all"):
             name = f"violation_{scope}_rate"
-            cells += [_percent_cell(row.get(f"{name}{end}")) for end in ("", "_low", "_high")]
+            cells += [_percent_cell(row.get(at)) for at in (name, *interval_of(name, row.index))]
             cells.append(text_cell(_counts(row, scope)))
         cells.append(_percent_cell(row.get("out_of_sample_binding_rate")))
-        cells.append(text_cell(_verdict(row)))
+        cells.append(text_cell(verdict_of(row)))
         rows.append(cells)
     heads = ["treatment", "promised [%]"]
     for scope in ("binding", "all"):
         heads += [f"{scope} [%]", "from [%]", "to [%]", "counts"]
     note = (
-        "Verdict on the binding network-steps: kept or broken where the whole 95 % interval lies "
-        "below or above the promise, else consistent; not tested where nothing binds."
+        "Verdict on the binding network-steps: kept or broken where both 95 % intervals, by days "
+        "and by steps, lie below or above the promise, else consistent; not tested where nothing "
+        "binds."
     )
     return Table("Rates and counts", [*heads, "Monte Carlo, binding [%]", "verdict"], rows, note)
-
-
-def _verdict(row: pd.Series) -> str:
-    low, high = row.get("violation_binding_rate_low"), row.get("violation_binding_rate_high")
-    promised = row.get("market.risk_level")
-    if promised is None or pd.isna(promised) or low is None:
-        return NONE
-    if pd.isna(low):
-        return "not tested"
-    if high <= promised:
-        return "kept"
-    return "broken" if low > promised else "consistent"
 
 
 def _percent_cell(share: Any) -> Any:
@@ -271,7 +263,7 @@ def effects(data: ExperimentData) -> Section:
     heads = ["factor", "level", "against", "figure [unit in its name]", "mean difference"]
     note = (
         "Differences per run against the first level of the factor, everything else equal; "
-        "Student's 95 % intervals over the replicates."
+        "Student's 95 % intervals over the starts of the replicates."
     )
     heads += ["from", "to", "replicates", "pairs"]
     return Section("effects", "Effects of the factors", [Table("Effects", heads, rows, note)])

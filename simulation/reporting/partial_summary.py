@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from market.acceptance import CERTIFICATE_TOLERANCE
-from simulation.kpis import Tally
+from market.acceptance import largest_kept
+from simulation.daily_rates import daily_counts, pooled
+from simulation.streams import stream
+from simulation.tallies import DayTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,11 +51,14 @@ def summary_of_tables(
             "n": int(certificates.notna().sum()),
             **{name: _number(certificates.agg(name)) for name in ("median", "min", "max")},
         },
-        "delivered_violation": _delivered(clearing, tables["violations"]),
+        "delivered_violation": _delivered(
+            clearing, tables["violations"], int(config.get("seed", 0))
+        ),
         "out_of_sample": {},
         "violations_by_cause": {
             str(k): int(n) for k, n in tables["violations"].cause.value_counts().items() if n
         },
+        "violation_excess": _excess(tables["violations"]),
         "clearings": int(clearing.step.nunique()),
         "uncertified_clearings": int(_unkept(clearing, promised).sum()),
         "fallback_steps": len(steps),
@@ -78,25 +83,27 @@ def _unkept(clearing: pd.DataFrame, promised: float) -> pd.Series[bool]:
     """Network-steps whose promise is not kept; runs of earlier versions tell certificates only."""
     if "promise" in clearing:
         return clearing.promise != "kept"
-    return clearing.certified_violation_probability > promised + CERTIFICATE_TOLERANCE
+    return clearing.certified_violation_probability > largest_kept(promised)
 
 
-def _delivered(clearing: pd.DataFrame, violations: pd.DataFrame) -> dict[str, Any]:
-    """Violated network-steps over all and over binding ones, with exact intervals."""
-    place = ["step", "network"]
-    seen = clearing[[*place, "binding"]].astype({"network": str})
-    hit = violations[place].astype({"network": str}).drop_duplicates().assign(violated=True)
-    seen = seen.merge(hit, on=place, how="left")
-    seen["violated"] = seen.violated.notna()
+def _delivered(clearing: pd.DataFrame, violations: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Violated network-steps over all and over binding ones, with intervals."""
+    counts, rng = daily_counts(clearing, violations), stream(seed, "delivered")
     out: dict[str, Any] = {}
-    for scope, rows in (("all", seen), ("binding", seen[seen.binding.astype(bool)])):
-        groups = {"together": rows}
-        groups |= {name: rows[rows.network == name] for name in seen.network.unique()}
-        out[scope] = {
-            name: Tally(int(group.violated.sum()), len(group)).summary()
-            for name, group in groups.items()
-        }
+    for scope in ("all", "binding"):
+        tallies = pooled(counts, scope)
+        tallies = {"together": sum(tallies.values(), start=DayTally()), **tallies}
+        out[scope] = {name: tally.summary(rng) for name, tally in tallies.items()}
     return out
+
+
+def _excess(violations: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How far violations exceed their limits, by kind; those of a failed power flow do not tell."""
+    found = violations.dropna(subset=["excess"]).groupby("kind", observed=True).excess
+    return {
+        str(kind): {"n": len(of), "mean_pu": float(of.mean()), "largest_pu": float(of.max())}
+        for kind, of in found
+    }
 
 
 def _number(value: Any) -> float | None:

@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 from agents.dn_operator import DnOperator
 from configs.loading import load
 from configs.schema import GridModel
-from market.acceptance import CERTIFICATE_TOLERANCE
+from market.acceptance import largest_kept
 from market.calibration import certify
 from simulation.run import prepare
 
@@ -161,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"| {' | '.join(HEADER)} |")
     print(f"|{' --- |' * len(HEADER)}")
-    allowed = load("default").market.risk_level + CERTIFICATE_TOLERANCE
+    allowed = largest_kept(load("default").market.risk_level)
     with threadpool_limits(limits=1):
         for name in get_args(GridModel):
             print(run(name, options).row(name, allowed), flush=True)

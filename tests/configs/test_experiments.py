@@ -67,6 +67,18 @@ def test_the_tariff_study():
         assert {t[adder] for t, _ in traded} == {0.225, 0.01}
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("quick", [False, True])
+def test_seeds_and_starts_are_crossed(name, quick):
+    replicates = load_experiment(name, quick=quick).replicates
+    seeds, starts = (
+        {str(replicate[place]) for replicate in replicates} for place in ("seed", "start")
+    )
+    pairs = [(str(replicate["seed"]), str(replicate["start"])) for replicate in replicates]
+    assert sorted(pairs) == sorted(itertools.product(seeds, starts))
+    assert quick or (len(seeds) > 1 and len(starts) > 1)
+
+
 def test_the_market_design_study():
     study = load_experiment("market_design")
     (without,) = [t for t in study.treatments if t["market.coordination"] == "none"]

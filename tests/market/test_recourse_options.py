@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from market.acceptance import CERTIFICATE_TOLERANCE
+from market.acceptance import largest_kept
 from market.clearing import MarketClearing
 from market.recourse import RecoursePolicy
 from tests.market.builders import (
@@ -276,7 +276,7 @@ def test_the_certificate_is_the_frequency_of_violations_in_scenarios(cleared):
     np.testing.assert_allclose(certified, violated(market, c).mean(axis=1), atol=1e-12)
     assert any(audits[0].binding for audits in c.result.audits)
     if market.method == "wasserstein_joint":
-        assert max(certified) <= market.risk_level + CERTIFICATE_TOLERANCE
+        assert max(certified) <= largest_kept(market.risk_level)
 
 
 def test_caps_never_exceed_forecasts_and_hold_what_is_scheduled(cleared):

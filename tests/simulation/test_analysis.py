@@ -10,19 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import beta, ttest_1samp
 
 from configs.experiment_schema import Experiment
-from simulation.analysis import (
-    comparisons,
-    mean_interval,
-    paired_change,
-    pooled,
-    ratio_interval,
-    tabulate,
-    worst,
-)
+from simulation.analysis import comparisons, pooled, tabulate, worst
+from simulation.daily_rates import interval_of
 from simulation.experiment_report import as_text, markdown
 from simulation.figures import FIGURES, draw
-from simulation.kpis import Tally
+from simulation.intervals import clusters_of, mean_interval, paired_change, ratio_interval
 from simulation.stored_value import VALUES
+from simulation.tallies import Tally
 
 COSTS = st.lists(st.floats(1, 1e4), min_size=2, max_size=8)
 
@@ -151,6 +145,28 @@ def test_no_percentage_of_nothing():
     assert math.isnan(ratio_interval(pd.Series([], dtype=float), pd.Series([], dtype=float)).mean)
 
 
+def test_replicates_with_the_same_start_are_one():
+    """Four replicates, two starts: as if their means by start were the data."""
+    clusters = pd.Series(["may", "may", "june", "june"], index=[1, 2, 3, 4])
+    values = pd.Series([1.0, 3.0, 7.0, 9.0], index=[1, 2, 3, 4])
+    assert mean_interval(values, clusters) == mean_interval([2.0, 8.0])
+    assert mean_interval(values, clusters).high > mean_interval(values).high
+    twice = pd.concat([values.iloc[:2], values.iloc[:2].set_axis([3, 4])])
+    assert math.isnan(mean_interval(twice, clusters.map({"may": 0, "june": 0})).low)
+    change = paired_change(values, values + 1.0, clusters)
+    by_start = pd.Series([4.0, 16.0])
+    expected = paired_change(by_start, by_start + 2.0)
+    assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_where_all_start_alike_replicates_are_their_own_clusters():
+    alike = pd.DataFrame({"replicate": [1, 2, 1], "start": "2016-06-04"})
+    assert clusters_of(alike).to_dict() == {1: 1, 2: 2}
+    assert clusters_of(alike.drop(columns="start")).to_dict() == {1: 1, 2: 2}
+    crossed = pd.DataFrame({"replicate": [1, 2, 3], "start": ["may", "may", "june"]})
+    assert clusters_of(crossed).to_dict() == {1: "may", 2: "may", 3: "june"}
+
+
 def test_coverage():
     """The interval of a ratio holds the truth in about 95 of 100 experiments."""
     rng = np.random.default_rng(1)
@@ -219,6 +235,25 @@ def test_trading_can_lower_the_cost_at_tariff_and_raise_that_of_resources(index,
     assert shown.reduction_against_nothing_in_resources_percent == pytest.approx(-20)
     text = markdown(table.reset_index(), comparisons(experiment), "Title")
     assert "| across_networks, moment | reduction against nothing in resources [%] |" in text
+
+
+def test_rates_have_intervals_by_calendar_days(index, experiment):
+    """Replicates of one treatment that meet on a day are one block."""
+    index["run_id"] = [f"run-{k}" for k in range(len(index))]
+    runs = index.run_id[index.treatment == "none, moment"]
+    day = {"network": "a", "violated_all": 2, "violated_binding": 0, "steps_binding": 0}
+    counts = pd.DataFrame(
+        [
+            {**day, "run_id": run, "day": start, "steps_all": 24, "violated_all": violated}
+            for run in runs
+            for start, violated in ((100, 0), (101, 6))
+        ]
+    )
+    row = tabulate(index, [], counts=counts).set_index("treatment").loc["none, moment"]
+    assert row.violation_all_rate_days_low == 0.0
+    assert row.violation_all_rate_days_high == 6 / 24
+    assert math.isnan(row.violation_binding_rate_days_low)
+    assert interval_of("violation_all_rate", row.index)[0] == "violation_all_rate_days_low"
 
 
 def test_base_cases_are_not_compared_with_better_ones(index, experiment):

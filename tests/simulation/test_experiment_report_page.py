@@ -8,6 +8,7 @@ import pytest
 from simulation.report import main, write_report
 from simulation.reporting.experiment_data import read_experiment
 from simulation.reporting.experiment_page import experiment_page
+from simulation.reporting.risk_views import verdict_of
 from tests.simulation.experiments import write_experiment
 
 
@@ -35,6 +36,27 @@ def test_answers(folder):
     assert "1 broke it" in promise.note
     assert fallbacks.value == "1"
     assert "of 96 clearings" in fallbacks.note
+
+
+@pytest.mark.parametrize(
+    ("by_steps", "by_days", "verdict"),
+    [
+        ((0.0, 0.04), (0.0, 0.05), "kept"),
+        ((0.0, 0.04), (0.0, 0.06), "consistent"),
+        ((0.0, 0.06), (0.0, 0.04), "consistent"),
+        ((0.06, 0.2), (0.07, 0.3), "broken"),
+        ((0.06, 0.2), (0.04, 0.3), "consistent"),
+        ((0.0, 0.04), None, "kept"),
+        ((float("nan"),) * 2, (float("nan"),) * 2, "not tested"),
+    ],
+)
+def test_a_promise_is_kept_or_broken_only_where_both_intervals_say_so(by_steps, by_days, verdict):
+    row = {"market.risk_level": 0.05}
+    for kind, ends in (("", by_steps), ("_days", by_days)):
+        if ends is not None:
+            names = (f"violation_binding_rate{kind}_{end}" for end in ("low", "high"))
+            row |= dict(zip(names, ends, strict=True))
+    assert verdict_of(pd.Series(row)) == verdict
 
 
 def test_verdicts_stand_beside_rates_and_counts(folder):

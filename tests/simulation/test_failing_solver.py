@@ -8,7 +8,7 @@ import pytest
 
 from agents import dso
 from configs.loading import load
-from market.acceptance import CERTIFICATE_TOLERANCE
+from market.acceptance import largest_kept
 from market.errors import SolverFailedError
 from market.solve import LADDER
 from simulation import run as command
@@ -89,7 +89,7 @@ def check_rules(results, flagged):
     assert set(results.trades.step) <= set(flagged.index.difference(without))
     assert not results.prices.step.isin(without).any()
     regular = results.clearing[results.clearing.fallback == ""]
-    allowed = results.config.market.risk_level + CERTIFICATE_TOLERANCE
+    allowed = largest_kept(results.config.market.risk_level)
     assert (regular.certified_violation_probability <= allowed).all()
     assert (regular.status == "solved").all()
     assert (regular.slack_pu < 1e-6).all()

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from simulation.kpis import RunTotals, ScenarioTally, Tally
+from grid.violations import Violation, power_flow_failure
+from simulation.kpis import RunTotals
 from simulation.records import Check
+from simulation.tallies import DayTally, ScenarioTally, Tally
 
 
 @given(steps=st.integers(1, 2000), share=st.floats(0, 1))
@@ -52,12 +54,93 @@ def test_tallies_add_up():
     assert tally == Tally(2, 3)
 
 
+# --- by days ------------------------------------------------------------------------------------
+
+
+def by_days(events, steps=24, seed=0):
+    tally = DayTally()
+    for day, count in enumerate(events):
+        tally.add_day(day, count, steps)
+    return tally.summary(np.random.default_rng(seed))
+
+
+def ends(summary):
+    return summary["ci_days_low"], summary["ci_days_high"]
+
+
+def test_days_add_up():
+    one, other = DayTally(), DayTally()
+    one.add(0, violated=True)
+    one.add(1, violated=False)
+    other.add(1, violated=True)
+    together = one + other
+    assert (together.events, together.steps) == ({(0,): 1, (1,): 1}, {(0,): 1, (1,): 2})
+    assert together.total() == Tally(2, 3)
+    assert one.total() == Tally(1, 2)
+
+
+def test_counts_and_clopper_pearson_stand_beside_the_interval_by_days():
+    summary = by_days([2, 0, 1, 0])
+    assert summary.items() >= Tally(3, 96).summary().items()
+    assert set(summary) - set(Tally().summary()) == {"ci_days_low", "ci_days_high"}
+
+
+def test_violations_in_a_row_tell_less_than_scattered_ones():
+    """Ten violations of 240 steps: all on one day, or one a day."""
+    in_a_row, scattered = by_days([10] + [0] * 9), by_days([1] * 10)
+    assert in_a_row["rate"] == scattered["rate"]
+    low, high = ends(in_a_row)
+    assert low == 0
+    assert high == pytest.approx(40 / 240)  # drawn four times out of ten: the 99.1 % quantile
+    assert high > in_a_row["ci_high"]
+    assert ends(scattered) == (10 / 240, 10 / 240)
+
+
+def test_where_nothing_varies_days_are_the_trials():
+    assert ends(by_days([0] * 12)) == (0, pytest.approx(1 - 0.025 ** (1 / 12)))
+    assert ends(by_days([24] * 12)) == (pytest.approx(0.025 ** (1 / 12)), 1)
+    assert ends(by_days([3])) == (0, 1), "one day tells nothing of others"
+    assert ends(by_days([])) == (None, None)
+
+
+def test_intervals_by_days_hold_the_truth():
+    """Days shift the probability: about 95 % of their intervals hold its mean, fewer by steps."""
+    rng = np.random.default_rng(3)
+    held = {"ci_days": 0, "ci": 0}
+    for seed in range(200):
+        p = rng.choice([0.0, 0.2], 40)
+        summary = by_days(rng.binomial(24, p), seed=seed)
+        for name in held:
+            held[name] += summary[f"{name}_low"] <= 0.1 <= summary[f"{name}_high"]
+    assert held["ci_days"] >= 182
+    assert held["ci"] < 160
+
+
+def test_of_few_days_the_interval_is_their_range():
+    assert ends(by_days([0, 3])) == (0, 3 / 24)
+    assert ends(by_days([1, 2, 6])) == pytest.approx((1 / 24, 6 / 24))
+
+
+def test_excesses_by_kind():
+    totals = RunTotals(("west",))
+    found = [
+        Violation(4, "over_voltage", 1.06, 1.05, 0.01, "tail"),
+        Violation(5, "over_voltage", 1.08, 1.05, 0.03, "tail"),
+        power_flow_failure(0),
+    ]
+    totals.add_violations(found)
+    assert totals.causes == {"tail": 2, "power_flow": 1}
+    assert set(totals.excesses) == {"over_voltage"}
+    excess = totals.excesses["over_voltage"].summary()
+    assert excess == {"n": 2, "mean_pu": pytest.approx(0.02), "largest_pu": 0.03}
+
+
 def test_totals_over_networks_and_binding_steps():
     totals = RunTotals(("west", "east", "idle"))
     for violated, binding in ((True, True), (False, True), (True, False), (False, False)):
-        totals.add_replay("west", violated=violated, binding=binding)
-        totals.add_replay("east", violated=False, binding=binding and violated)
-    delivered = totals.delivered()
+        totals.add_replay("west", 0, violated=violated, binding=binding)
+        totals.add_replay("east", 1, violated=False, binding=binding and violated)
+    delivered = totals.delivered(np.random.default_rng(0))
 
     def counts(scope, network):
         return delivered[scope][network]["events"], delivered[scope][network]["steps"]
@@ -77,8 +160,8 @@ def test_costs_and_causes_add_up():
     totals = RunTotals(("west",))
     totals.add_costs({"losses": 1.5, "imbalance": -0.25})
     totals.add_costs({"losses": 0.5})
-    totals.add_causes(["tail", "recourse"])
-    totals.add_causes(["tail"])
+    for causes in (["tail", "recourse"], ["tail"]):
+        totals.add_violations(Violation(1, "thermal", 1.2, 1.0, 0.2, cause) for cause in causes)
     assert totals.costs_eur == {"losses": 2.0, "imbalance": -0.25}
     assert totals.total_cost_eur == 1.75
     assert totals.causes == {"tail": 2, "recourse": 1}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from market.radius import RadiusChoice
-from simulation.kpis import ScenarioTally, Tally
 from simulation.plain import pack, unpack
+from simulation.tallies import DayTally, ScenarioTally, Tally
 
 NUMBERS = st.integers() | st.floats() | st.booleans()
 KEYS = st.text() | st.integers() | st.tuples(st.integers(), st.integers())
@@ -44,6 +44,9 @@ def test_arrays_come_back(array):
 
 
 def test_data_classes_come_back():
+    days = DayTally(Counter({(3,): 1}), Counter({(3,): 4, (5,): 24}))
+    assert there_and_back(days) == days
+    assert there_and_back(DayTally()) == DayTally()
     tally = ScenarioTally(2, Counter({(1, 2): 3}), Counter({(1, 2): 5, (2, 2): 1}))
     assert there_and_back(tally) == tally
     assert there_and_back(tally).scenarios.total() == 6
@@ -88,7 +91,7 @@ def test_nothing_else_goes_in(value):
         {"is": ["os", "system"], "with": {"command": "true"}},
         {"is": ["subprocess", "Popen"], "with": {"args": "true"}},
         {"is": ["simulation.run", "main"], "with": {}},
-        {"is": ["simulation.kpis", "gone"], "with": {}},
+        {"is": ["simulation.tallies", "gone"], "with": {}},
         {"tuple": 3},
         {"a": 1, "b": 2},
     ],

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from grid.violations import POWER_FLOW_FAILURE
-from market.acceptance import CERTIFICATE_TOLERANCE
+from market.acceptance import largest_kept
 from simulation import run as command
 from simulation.profiles import BUNDLED
 from simulation.setup import build_world
@@ -88,7 +88,7 @@ def test_one_network_loses_its_power_flow_for_a_day(go, capsys, caplog):
     for step in LOST:
         assert f"step {step}: network east: the AC power flow does not converge" in caplog.text
     # Nobody could forecast the first of them; what was cleared for the others was never promised.
-    allowed = lost.config.market.risk_level + CERTIFICATE_TOLERANCE
+    allowed = largest_kept(lost.config.market.risk_level)
     east = lost.clearing[(lost.clearing.network == "east") & lost.clearing.step.isin(LOST[1:])]
     assert (east.certified_violation_probability > allowed).all()
     assert lost.summary["uncertified_clearings"] >= STEPS_PER_DAY - 1

@@ -161,7 +161,7 @@ def test_rates_are_those_of_the_summary_with_counts_for_all_and_binding_steps(da
             row = rates.loc[("replay", scope, network)]
             assert row.counts == f"{tally['events']} of {tally['steps']}"
             if tally["steps"]:
-                ends = [100 * tally[key] for key in ("rate", "ci_low", "ci_high")]
+                ends = [100 * tally[key] for key in ("rate", "ci_days_low", "ci_days_high")]
                 assert [row.rate, row.low, row.high] == pytest.approx(ends)
 
 

@@ -126,7 +126,10 @@ def test_summary_and_manifest(day):
     for scope in day.summary["delivered_violation"].values():
         assert set(scope) == {"together", "west", "east"}
         for tally in scope.values():
-            assert set(tally) == {"events", "steps", "rate", "ci_low", "ci_high"}
+            assert set(tally) == {
+                *("events", "steps", "rate"),
+                *("ci_low", "ci_high", "ci_days_low", "ci_days_high"),
+            }
     assert {"solver", "ac", "other"} <= day.summary["seconds"].keys()
     manifest = json.loads((day.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["status"] == "finished"
