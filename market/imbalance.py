@@ -16,6 +16,7 @@ What is left after recourse plays no part: it is next to nothing, and its sign i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from market.costs import Flows, StepPrices
     from market.roster import Roster
-    from market.settlement import Recourse
 
     Array = NDArray[np.float64]
 
@@ -33,6 +33,18 @@ Pricing = Literal["one_sided", "two_sided", "marginal"]
 
 ANSWERED_KW = 1e-6
 """A device or the upstream grid that changes by no more than this has not answered. [kW]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Recourse:
+    """Recourse of one step, per recourse device."""
+
+    delivered_kw: Array
+    """Change of injection against the schedule. [kW]"""
+    up_price: Array
+    """Offered price of additional injection. [EUR/kWh]"""
+    down_price: Array
+    """Offered price of reduced injection. [EUR/kWh]"""
 
 
 def network_omega(error_kw: Array, roster: Roster) -> Array:

@@ -25,24 +25,13 @@ if TYPE_CHECKING:
     from configs.schema import Market
     from market.charges import GridCharges
     from market.costs import DeviceCosts, Flows, StepPrices
+    from market.imbalance import Recourse
     from market.matching import Trades
     from market.pricing import TradePrices
     from market.risk import RiskShares
     from market.roster import Roster
 
     Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Recourse:
-    """Recourse of one step, per recourse device."""
-
-    delivered_kw: Array
-    """Change of injection against the schedule. [kW]"""
-    up_price: Array
-    """Offered price of additional injection. [EUR/kWh]"""
-    down_price: Array
-    """Offered price of reduced injection. [EUR/kWh]"""
 
 
 @dataclass(frozen=True, eq=False)

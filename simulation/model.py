@@ -23,10 +23,11 @@ from market.book import TariffWindow
 from market.charges import grid_charges
 from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operational_cost
 from market.finite import require_finite
+from market.imbalance import Recourse
 from market.price_blocks import n_blocks
 from market.recourse import network_errors
 from market.resource_costs import check_bridge, resource_cost, transfers
-from market.settlement import Metered, Recourse, settle
+from market.settlement import Metered, settle
 from simulation.kpis import RunTotals
 from simulation.market_totals import MarketTotals
 from simulation.out_of_sample import MonteCarlo

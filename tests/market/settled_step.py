@@ -7,11 +7,12 @@ import numpy as np
 
 from market.charges import GridCharges
 from market.costs import DeviceCosts, Flows, StepPrices, fees_by_network, operational_cost
+from market.imbalance import Recourse
 from market.ledger import Ledger
 from market.matching import Trades
 from market.pricing import TradePrices
 from market.risk import RiskShares
-from market.settlement import Metered, Recourse, settle
+from market.settlement import Metered, settle
 from tests.market.builders import Peer, battery, flexible, make_roster, settings, unit
 
 PEERS = {

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from market.costs import Flows, StepPrices
-from market.imbalance import imbalance_prices, network_omega
-from market.settlement import Recourse
+from market.imbalance import Recourse, imbalance_prices, network_omega
 from tests.market.builders import Peer, make_roster, unit
 
 PRICES = StepPrices(

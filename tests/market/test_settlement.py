@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from market.charges import GridCharges
 from market.costs import imbalance_cost
+from market.imbalance import Recourse
 from market.matching import Trades
 from market.pricing import TradePrices
 from market.risk import RiskShares
-from market.settlement import Metered, Recourse, exchange_shares, settle
+from market.settlement import Metered, exchange_shares, settle
 from market.uplift import dso_surplus
 from tests.market.builders import Peer, make_roster, settings
 from tests.market.settled_step import ALONE, PEERS, Step, received, two_peers
