@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9
 """A certificate, a sum of weights, is kept at the risk level within this part of it. [-]"""
 SHORT, WASTEFUL = 0.02, 0.15
-"""A binding row may miss its margin by the first, exceed it by the second number of sigmas."""
+"""A row may miss its margin by the first number of sigmas. The second one is what a binding row may
+exceed it by where the certificate does not tell what is used up."""
 USEFUL_CERTIFICATE = 0.7
 """A binding step whose certificate is below this part of the risk level wastes some of it."""
 NO_ROOM_PU = 1e-6
@@ -138,15 +139,18 @@ class Acceptance:
         # No room at all, unless the schedule's own caps make some.
         if violation_pu > NO_ROOM_PU and tightest <= WASTEFUL:
             return True
-        if tightest < -SHORT or (audit.binding and tightest > WASTEFUL):
+        if tightest < -SHORT:
             return False
-        return not self.factor.exact_joint or self._well_used(audit)
+        if self.factor.exact_joint:
+            return self._well_used(audit)
+        return not (audit.binding and tightest > WASTEFUL)
 
     def _well_used(self, audit: Audit) -> bool:
         """Whether the certificate is kept and, where it costs something, used up.
 
         A certificate below what is useful is accepted where the margin is the smallest possible:
-        with few samples the worst-case probability moves in jumps.
+        with few samples the worst-case probability moves in jumps. For the same reason a margin
+        well beyond its need wastes nothing where the certificate is used up.
         """
         useful = USEFUL_CERTIFICATE * self.factor.risk_level
         tight = audit.gap.min() <= SHORT

@@ -65,16 +65,23 @@ def of(**changes):
         ({"certificate": RISK_LEVEL * (1 + 0.5 * ROUNDING)}, True),
         ({"certificate": RISK_LEVEL * 1.001}, False),
         ({"gap": np.array([-2 * SHORT, 1.0])}, False),
-        # A binding row far inside its margin wastes room; one that does not bind may stand there.
-        ({"gap": np.array([2 * WASTEFUL, 3.0])}, False),
+        # Far inside its margin a row may stand where it does not bind, or uses its certificate up.
+        ({"gap": np.array([2 * WASTEFUL, 3.0])}, True),
         ({"gap": np.array([2 * WASTEFUL, 3.0]), "binding": False, "certificate": 0.0}, True),
-        # So does a certificate far below the risk level, unless its margin is as small as can be.
+        # A certificate far below the risk level is a waste, unless its margin is small as can be.
         ({"certificate": 0.5 * RISK_LEVEL, "gap": np.array([2 * SHORT, 1.0])}, False),
         ({"certificate": 0.5 * RISK_LEVEL, "gap": np.array([0.5 * SHORT, 1.0])}, True),
     ],
 )
 def test_a_clearing_stops_when_promises_are_kept_and_used_up(joint, changes, settled):
     assert joint.settled(of(**changes), NO_SLACK, None).tolist() == [settled]
+
+
+def test_without_a_joint_promise_a_binding_row_far_inside_its_margin_is_a_waste():
+    gaussian = Acceptance(make_safety_factor("gaussian", RISK_LEVEL, 0.0))
+    for beyond, settled in ((0.5 * WASTEFUL, True), (2 * WASTEFUL, False)):
+        stands = of(gap=np.array([beyond, 3.0]), certificate=0.0)
+        assert gaussian.settled(stands, NO_SLACK, None).tolist() == [settled]
 
 
 def test_slack_is_believed_when_two_passes_agree_on_it(joint):
