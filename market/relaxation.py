@@ -90,6 +90,8 @@ class RelaxedGrid:
         round the operating point :math:`\hat y`: :math:`y = (\hat y + w s / \hat y) / 2`. The
         substation's row, and those of lines that carry next to nothing, stay as they are.
         """
+        if row.support is not None:  # a half-plane is linear in the injections as it stands
+            return row
         data, t = self.flow.networks[row.network], row.step
         kind, line = divmod(row.index, data.n_lines)
         at = float(offer.value[t, row.index])

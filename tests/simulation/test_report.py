@@ -143,7 +143,7 @@ def test_every_picture_says_what_is_seen_and_how_to_read_it(page):
 
 
 def test_answers_are_those_of_the_summary(day, page):
-    cost, _, saving, traded, violation, fallbacks = page.answers
+    cost, saving, _, traded, violation, fallbacks = page.answers
     s = day.summary
     assert cost.value == f"{s['total_operational_cost_eur']:,.0f} EUR"
     assert saving.value == "–"
