@@ -32,13 +32,18 @@ SAME_SLACK = 0.05
 """Two passes agree on slack that differs by less than this part of it. [-]"""
 
 
-def unsure(violation_pu: Array, before_pu: Array | None) -> NDArray[np.bool_]:
-    """Where a pass bought slack that the pass before did not, (n_steps, n_networks)."""
+def unsure(violation_pu: Array, before_pu: Array | None, n_binding: int) -> NDArray[np.bool_]:
+    """Where a pass bought slack that another one may not need, (n_steps, n_networks).
+
+    Of the steps that bind, until two passes agree; steps further ahead get a second pass only, as
+    they will be cleared again.
+    """
     bought: NDArray[np.bool_] = violation_pu > NO_ROOM_PU
     if before_pu is None:
         return bought
     differs: NDArray[np.bool_] = np.abs(violation_pu - before_pu) > SAME_SLACK * violation_pu
-    return bought & differs
+    ahead = np.arange(len(violation_pu)) >= n_binding
+    return bought & differs & ~ahead[:, None]
 
 
 def largest_kept(risk_level: float) -> float:
@@ -86,7 +91,8 @@ class Acceptance:
             all(self._kept(audit, violation_pu[t, d]) for t, audit in enumerate(of_network))
             for d, of_network in enumerate(audits)
         ]
-        settled: NDArray[np.bool_] = np.array(kept) & ~unsure(violation_pu, before_pu).any(axis=0)
+        doubtful = unsure(violation_pu, before_pu, len(audits[0])).any(axis=0)
+        settled: NDArray[np.bool_] = np.array(kept) & ~doubtful
         return settled
 
     def judged(self, audits: Audits, violation_pu: Array) -> Audits:

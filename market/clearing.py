@@ -313,7 +313,7 @@ class MarketClearing:
                 steps |= set(np.flatnonzero((schedule.violation > NO_ROOM_PU).any(axis=1)).tolist())
                 exact = self._linearise(schedule, steps, max(steps) + 1)
             offers = self._refreshed(offers, exact, again, steps)
-            cautious = len(iterates) >= self.settings.max_passes
+            cautious = ~settled & (len(iterates) >= self.settings.max_passes)
             self.margins.recalibrate(schedule, exact, uncertainty, again, steps, cautious=cautious)
         return iterates
 

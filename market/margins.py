@@ -129,13 +129,16 @@ class Margins:
         networks: NDArray[np.bool_],
         steps: Collection[int],
         *,
-        cautious: bool,
+        cautious: NDArray[np.bool_],
     ) -> None:
-        """Calibrate some networks and steps anew, at a schedule; if cautious, for less risk."""
+        """Calibrate some networks and steps anew, at a schedule.
+
+        Of the networks to be ``cautious`` with, shape (n_networks,), for less risk.
+        """
         for d, t in product(np.flatnonzero(networks).tolist(), steps):
             known = self.hours[d, t]
             self.hours[d, t] = self._hour(
-                schedule, offers[d], uncertainty, (d, t), known, cautious=cautious
+                schedule, offers[d], uncertainty, (d, t), known, cautious=bool(cautious[d])
             )
 
     def audit(
