@@ -14,6 +14,7 @@ from simulation.lock import locked
 from simulation.manifest import BASE, read_manifest
 from simulation.options import one_line
 from simulation.output_folder import clear
+from simulation.rationality import rationality_of_runs
 from simulation.run_folders import read_summary
 
 if TYPE_CHECKING:
@@ -144,6 +145,17 @@ def _saving(name: str, run: _Cost, base: _Cost) -> Saving:
     )
 
 
+def _peers(folder: Path, told: dict[str, Saving]) -> dict[str, Any] | None:
+    """Who is worse off than without coordination, where the base case is that; else nothing."""
+    run, base = read_summary(folder), read_summary(folder / BASE)
+    if not told or run is None or base is None or base.get("coordination") != "none":
+        return None
+    found = rationality_of_runs(folder, run, folder / BASE, base)
+    if found is None:
+        return None
+    return {"not_worse_off_share": found.share, **asdict(found), "text": str(found)}
+
+
 def with_base_case(folder: Path, failure: str) -> dict[str, Any]:
     """Put the base case at the beginning of the summary of a finished run.
 
@@ -176,6 +188,7 @@ def with_base_case(folder: Path, failure: str) -> dict[str, Any]:
             **(read_manifest(folder) or {}).get("base", {"folder": BASE}),
             "failure": failure or None,
             "savings": {name: asdict(saving) for name, saving in told.items()},
+            "peers": _peers(folder, told),
         }
         summary = {"base_case": block} | (read_summary(folder) or {}) | {"base_case": block}
         write_json(folder / "summary.json", summary)

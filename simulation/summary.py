@@ -205,6 +205,8 @@ def saving_lines(s: dict[str, Any]) -> list[str]:
             f"  against {against} on the same draws; energy left in batteries counts "
             f"{value:.4f} EUR/kWh"
         )
+    if base.get("peers"):
+        lines.append(f"  {base['peers']['text']}")
     return lines
 
 
