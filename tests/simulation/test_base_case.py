@@ -76,7 +76,7 @@ class Case:
         assert_same(self.folder / "base", self.alone[1])
         block = summary_of(self.folder)["base_case"]
         assert block["failure"] is None
-        assert block["savings"].keys() == {"at_tariff"}
+        assert block["savings"].keys() == {"at_tariff", "in_resources"}
         assert not base_is_left(self.folder)
 
 
@@ -147,11 +147,17 @@ def test_summary_and_report_open_with_the_saving(both, alone):
     lines = done.stdout.splitlines()
     assert lines[2].startswith(f"saving at tariff {saving['saving_eur']:>21,.2f} EUR")
     assert "95 % interval by days" in lines[2]
-    assert "market.coordination=none, market.risk_level=0.1 on the same draws" in lines[3]
+    assert lines[3].startswith("saving in resources")
+    assert "market.coordination=none, market.risk_level=0.1 on the same draws" in lines[4]
+    peers = summary["base_case"]["peers"]
+    assert f"{peers['not_worse_off_share']:.1%} of" in lines[5]
+    assert sum(peers["losing"].values()) == round(
+        (1 - peers["not_worse_off_share"]) * sum(peers["peers"].values())
+    )
     assert "--base none" not in done.stdout
     assert "no base case" not in done.stderr
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.index("Saving at tariff") < page.index("Total operational cost")
+    assert page.index("Saving at tariff") < page.index("Resource cost")
 
 
 def test_resources_are_told_of_where_they_are_known(both, tmp_path):
