@@ -219,7 +219,9 @@ class Margins:
 
     def _aiming(self, factor: SafetyFactor, *, cautious: bool) -> SafetyFactor:
         """Return the method at the risk level that margins are found for."""
-        part = CAUTION if cautious else AIM if factor.exact_joint else 1.0
+        # Without a ball, probabilities move in steps of whole samples: nothing is below to aim at.
+        aims = factor.exact_joint and factor.radius > 0.0
+        part = CAUTION if cautious else AIM if aims else 1.0
         return type(factor)(part * factor.risk_level, factor.radius)
 
     def _hour(

@@ -313,7 +313,7 @@ def test_the_command_line_refuses_code_it_was_not_told_to_run(write, tmp_path, c
 def test_the_command_line_allows_code(write, capsys, monkeypatch):
     cleared_by = []
     monkeypatch.setattr(
-        run, "execute", lambda prepared, **_: cleared_by.append(prepared.config.market.method)
+        run, "_execute", lambda task, *_: cleared_by.append(task.config.market.method) or 0
     )
     file = str(write(TWICE_SIGMA, "elsewhere/my_file.py"))
     arguments = ["--config", "smoke", "--quiet", "--set", "market.method=my_file:Sigmas"]

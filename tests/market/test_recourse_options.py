@@ -266,7 +266,8 @@ def violated(market, c):
             share = np.where(omega[:, d] > 0, for_surplus, for_shortage)
             p_kw[:, member] -= share * omega[:, d]
         v = 1.0 + p_kw @ np.array(GRID[network]).T
-        out.append(((v > UPPER) | (v < LOWER)).any(axis=1))
+        # A sample that touches a limit keeps it, whatever is rounded.
+        out.append(((v > UPPER + 1e-8) | (v < LOWER - 1e-8)).any(axis=1))
     return np.array(out)
 
 

@@ -101,7 +101,7 @@ def test_all_mutated_scenarios_are_refused(work):
 
 def test_the_scenario_that_is_mutated_is_valid(work, monkeypatch):
     prepared = []
-    monkeypatch.setattr(run, "execute", lambda given, **_: prepared.append(given.config) or "")
+    monkeypatch.setattr(run, "_execute", lambda task, *_: prepared.append(task.config) or 0)
     valid = write(work.parent / "input", "s.yaml", resolved(work.parent / "input"))
     assert ask("--quiet", "--config", valid).code == 0
     assert dump(prepared[0]) == dump(load(valid))

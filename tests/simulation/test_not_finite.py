@@ -132,9 +132,9 @@ def test_a_run_ends_where_something_is_not_a_number(monkeypatch, small, tmp_path
     real = command._prepare
 
     def prepare(options):
-        prepared = real(options)
-        source(monkeypatch, prepared)
-        return prepared
+        task = real(options)
+        source(monkeypatch, task.run)
+        return task
 
     monkeypatch.setattr(CoSimulation, "step", timed)
     monkeypatch.setattr(command, "_prepare", prepare)
