@@ -125,7 +125,12 @@ def test_coarse_blocks_late_in_the_window_hardly_change_a_day(execute, day):
     fine = execute("market.horizon_hours=24")
     assert (coarse.clearing.status == "solved").all()
     assert (coarse.clearing.certified_violation_probability <= 0.05 + 2e-3).all()
-    costs = [results.summary["total_operational_cost_eur"] for results in (coarse, fine)]
+    # What errors are left after recourse is chance, and costs most of what the two differ by.
+    costs = [
+        results.summary["total_operational_cost_eur"]
+        - results.summary["costs_by_component_eur"]["imbalance"]
+        for results in (coarse, fine)
+    ]
     stored = [results.summary["stored_energy_change_kwh"] for results in (coarse, fine)]
     assert costs[0] != costs[1]
     # What is in the batteries at the end is worth about 0.2 EUR a kWh.
