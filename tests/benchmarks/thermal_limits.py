@@ -121,10 +121,10 @@ def run(trial: Trial, start: str, steps: int) -> dict[str, object]:
             model.step()
         record = model.totals
         counts = {
-            "binding": record.binding["n"].steps,
+            "binding": record.binding["n"].steps.total(),
             "uncertified": record.uncertified,
             "without_room": record.without_room,
-            "violated": record.every["n"].events,
+            "violated": record.every["n"].events.total(),
             "passes": record.passes,
         }
     return {
