@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from market.recourse import network_errors
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,12 +47,6 @@ class Recourse:
     """Offered price of additional injection. [EUR/kWh]"""
     down_price: Array
     """Offered price of reduced injection. [EUR/kWh]"""
-
-
-def network_omega(error_kw: Array, roster: Roster) -> Array:
-    """Sum of the errors of each network's peers, (n_networks,). [kW]"""
-    out = np.bincount(roster.network_of, error_kw, minlength=roster.n_networks)
-    return np.asarray(out, dtype=np.float64)
 
 
 def imbalance_prices(
@@ -86,7 +82,7 @@ def imbalance_prices(
     """
     if pricing == "two_sided":
         return np.where(error_kw < 0, prices.imbalance_buy, prices.imbalance_sell)
-    omega = np.bincount(flows.pool_of, network_omega(error_kw, roster))
+    omega = np.bincount(flows.pool_of, network_errors(error_kw, roster))
     of_pool = np.where(omega < 0, prices.imbalance_buy, prices.imbalance_sell)
     if pricing == "marginal":
         left = np.bincount(flows.pool_of, flows.deviation_kw)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from market.costs import Flows, StepPrices
-from market.imbalance import Recourse, imbalance_prices, network_omega
+from market.imbalance import Recourse, imbalance_prices
+from market.recourse import network_errors
 from tests.market.builders import Peer, make_roster, unit
 
 PRICES = StepPrices(
@@ -98,4 +99,4 @@ def test_nobody_gains_by_hiding_a_plant():
 
 
 def test_errors_add_up_by_network():
-    np.testing.assert_array_equal(network_omega(np.array([1.0, -3.0, 5.0]), ROSTER), [-2.0, 5.0])
+    np.testing.assert_array_equal(network_errors(np.array([1.0, -3.0, 5.0]), ROSTER), [-2.0, 5.0])
